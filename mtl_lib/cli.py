@@ -1,0 +1,269 @@
+"""The command ``mtl``: check data, train, evaluate, predict.
+
+Every problem that a user can put right ends in one line that says what to do and in exit status 2, without
+a traceback.  A traceback is a bug.
+"""
+
+import dataclasses
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mtl_lib.errors import ConfigError, MtlError
+
+Tier = Literal["synthetic", "open"]
+BudgetName = Literal["smoke", "cpu", "t4", "full"]
+
+
+def data_check(tier: Tier = "synthetic", root: Path | None = None) -> None:
+    """Read every picture of a data tier once and say what was found, what was left out, and why.
+
+    Parameters
+    ----------
+    tier
+        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs).
+    root
+        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
+    """
+    from mtl_lib.faces.tiers import check_tier
+
+    print(check_tier(tier, root))
+
+
+def train(
+    out: Path,
+    tier: Tier = "synthetic",
+    root: Path | None = None,
+    budget: BudgetName | None = None,
+    resume: bool = False,
+    norm: Literal["laf", "tucker", "tt"] | None = None,
+    gamma: float | None = None,
+    ada: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (),
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> None:
+    """Learn expressions and landmarks together: soft sharing by a trace norm, adversarial domain alignment.
+
+    Ctrl-C ends the run after the current step with a checkpoint; the same command with --resume goes on.
+
+    Parameters
+    ----------
+    out
+        The run's folder: configuration, checkpoints, log.
+    tier
+        Data: "synthetic" or "open".
+    root
+        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
+    budget
+        Preset of all settings; by default MTL_BUDGET, or "cpu" if that is not set.
+    resume
+        Go on from the last checkpoint in the run's folder, if there is one.
+    norm
+        Tensor trace norm.
+    gamma
+        Its strength; 0 shares nothing.
+    ada
+        Strength of the reversed gradient; 0 switches the adversary off.
+    steps
+        Optimiser steps.
+    seed
+        Of initial weights, order of pictures and augmentation.
+    settings
+        Any other setting of mtl_lib.config.TrainConfig, such as lr=0.1 or landmark_weight=10.
+    accelerator
+        Device; "auto" takes a GPU if there is one.
+    """
+    from mtl_lib.budget import current_budget
+    from mtl_lib.config import TrainConfig
+    from mtl_lib.train import fit
+
+    named = {"norm": norm, "gamma": gamma, "ada": ada, "steps": steps, "seed": seed}
+    overrides = {name: value for name, value in named.items() if value is not None}
+    overrides |= parse_settings(settings, TrainConfig)
+    config = TrainConfig.for_budget(budget or current_budget(), tier=tier, **overrides)
+    result = fit(config, out=out, root=root, cache=cache_folder(), resume=resume, accelerator=accelerator)
+    print(result)
+    if result.finished:
+        where = "" if root is None else f" --root {root}"
+        print(f"next: mtl evaluate {out}{where}")
+
+
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional],
+    root: Path | None = None,
+    part: Literal["validation", "test"] = "test",
+    checkpoint: Literal["best", "last"] = "best",
+) -> None:
+    """Measure a trained run: accuracy and macro-recall beside the majority rate, landmark error beside the mean shape's.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    root
+        The folder with the data it was trained on, for tiers that are read from files.
+    part
+        People never seen in training: those of the test (default) or those that the checkpoint was chosen on.
+    checkpoint
+        Which checkpoint of the run.
+    """
+    from mtl_lib.evaluate import evaluate as measure
+
+    print(measure(run, root=root, cache=cache_folder(), part=part, which=checkpoint))
+
+
+def predict(
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    run: Path,
+    out: Path = Path("predictions"),
+    box: tuple[int, int, int, int] | None = None,
+) -> None:
+    """Draw landmarks and expression on pictures.
+
+    Parameters
+    ----------
+    pictures
+        Picture files, each with one face that fills most of it (or see box).
+    run
+        Folder of a trained run.
+    out
+        Where the pictures with landmarks go, one PNG per picture.
+    box
+        The face's box in pixels: left, top, right, bottom. By default the largest square in the middle.
+    """
+    from mtl_lib.evaluate import load_run
+    from mtl_lib.predict import predict_picture
+
+    if not pictures:
+        raise ConfigError("no picture is given; use mtl predict PICTURE... --run DIR")
+    trained = load_run(run)
+    for picture in pictures:
+        print(predict_picture(trained, picture, out, box))
+
+
+def cache_folder() -> Path:
+    """Where prepared pictures are kept: ``MTL_CACHE``, or ``mtl_lib`` in the user's cache folder.
+
+    Examples
+    --------
+    >>> cache_folder().is_absolute()
+    True
+    """
+    if os.environ.get("MTL_CACHE"):
+        return Path(os.environ["MTL_CACHE"]).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "mtl_lib"
+
+
+def parse_settings(settings: Sequence[str], record: type) -> dict[str, object]:
+    """Turn ``NAME=VALUE`` into values of the types that a dataclass's fields have.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        Such as ``"lr=0.1"`` or ``"blocks=1,1,1,1"``.
+    record : type
+        A dataclass.
+
+    Returns
+    -------
+    dict of str to object
+        Values by field name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such field, or the value is not of its type.
+
+    Examples
+    --------
+    >>> from mtl_lib.config import TrainConfig
+    >>> parse_settings(["lr=0.1", "blocks=1,1,1,1", "pinned=true"], TrainConfig)
+    {'lr': 0.1, 'blocks': (1, 1, 1, 1), 'pinned': True}
+    """
+    fields = {field.name: field.type for field in dataclasses.fields(record)}
+    values: dict[str, object] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in fields:
+            raise ConfigError(f"{setting!r} is no setting; write NAME=VALUE with one of {', '.join(fields)}")
+        choices = typing.get_args(fields[name]) if typing.get_origin(fields[name]) is Literal else ()
+        if choices and text not in choices:
+            raise ConfigError(f"{name} is {text!r}; it must be one of {', '.join(choices)}")
+        try:
+            values[name] = _converter(fields[name])(text)
+        except ValueError:
+            expected = getattr(fields[name], "__name__", str(fields[name]))
+            raise ConfigError(f"{name} is {text!r}, which is no {expected}") from None
+    return values
+
+
+def _converter(kind: object) -> Callable[[str], object]:
+    """The function that reads a value of a type."""
+    if kind is bool:
+        return _boolean
+    if isinstance(kind, types.UnionType):  # a value or None
+        kind = next(option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return lambda text: tuple(_converter(item)(part) for part in text.split(","))
+    return kind if kind in (int, float) else str  # choices are strings; the dataclass checks them
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ValueError(text)
+    return text.lower() in ("true", "1", "yes")
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict}
+DATA_COMMANDS = {"check": data_check}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        What follows ``mtl``; by default what the shell gave.
+
+    Examples
+    --------
+    >>> main(["data", "check", "--tier", "synthetic"])  # doctest: +ELLIPSIS
+    Data tier 'synthetic'
+    ...
+    0
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        if args[:1] == ["data"]:
+            tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+        else:
+            described = {**COMMANDS, "data": _data}
+            tyro.extras.subcommand_cli_from_dict(
+                described, prog="mtl", description=__doc__.splitlines()[0], args=args
+            )
+    except MtlError as error:
+        print(f"mtl: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # mtl ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _data() -> None:
+    """Check data: see mtl data --help."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

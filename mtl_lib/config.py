@@ -1,0 +1,295 @@
+"""Every setting of a training run in one frozen record, with presets per budget.
+
+A run is a function of its configuration and its data.  The record goes into the run's folder and into every
+checkpoint, and a hash of it names the run; resuming under another configuration is refused.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mtl_lib.budget import BUDGETS
+from mtl_lib.errors import CheckpointError, ConfigError
+
+TASKS = ("expression", "landmarks")
+"""The tasks that can be trained, together or alone."""
+
+WITHOUT_EFFECT = ("log_every", "save_every")
+"""Settings that do not change a run's result; they may differ when it is resumed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, and how.  ``docs`` of each field say what the paper states about it.
+
+    Parameters
+    ----------
+    budget : {"smoke", "cpu", "t4", "full"}
+        Which preset this started from; see :meth:`for_budget`.
+    tier : str
+        Data: "synthetic", "open" or "paper".
+    tasks : tuple of str
+        Names from :data:`TASKS`, each with a network of its own.  One name: a single-task network.
+    pixels : int
+        Side of the pictures (paper: 96).
+    faces : int, optional
+        Faces per set; by default all of a tier that is read, and as many rendered ones as the budget says.
+    data_seed : int
+        Seed of the rendered faces, or of the choice of ``faces``.
+    fractions : (float, float, float)
+        Shares of the people in training, validation and test.
+    split_seed : int
+        Another seed is another split.
+    width, blocks, shortcut, kernel_init
+        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
+    init : {"same", "independent"}
+        Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
+        networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.
+    norm : {"laf", "tucker", "tt"}
+        Tensor trace norm; Eqs. (1) to (3).
+    gamma : float
+        Its strength (not stated); 0 trains the tasks side by side, sharing nothing.
+    pinned : bool
+        After each step, scale every task's stacked kernels back to their initial Frobenius norms.  Under
+        batch norm this changes no output, and leaves the penalty only directions to act on.
+    ada : float
+        Largest coefficient of the gradient reversal, Eq. (4) (not stated); 0 switches the adversary off.
+    ada_ramp : bool
+        Let the coefficient rise by Ganin's schedule instead of being constant.
+    expression_weight, landmark_weight : float
+        Weights of the tasks' losses (not stated).
+    landmark_loss : {"l1", "l2"}
+        On whitened coordinates (paper: l1).
+    class_weights : {"none", "sqrt", "balanced"}
+        Weight of each class in the cross-entropy: 1, or one over the (square root of the) class's share.
+    expression_augment, landmark_augment : {"none", "flip", "full"}
+        The paper flips expression images only; "full" adds rotation, scale, shift and noise.
+    steps, batch_size : int
+        Optimiser steps, and pictures per task in each (paper: not stated, 256).
+    lr, momentum, schedule
+        SGD (paper: 0.01, not stated, not stated); "cosine" decays to 0 over ``steps``.
+    weight_decay : float
+        On heads and domain classifier only.  The stacked weights have none, because it would shrink them as
+        the penalty does and the two could not be told apart; biases and batch norm have none either.
+    clip : float
+        Largest norm of the task gradients; the penalty is added after clipping.  "inf" never clips.
+    precision : {"32-true", "bf16-mixed", "16-mixed"}
+        Arithmetic of the forward and backward pass.  Weights, penalty and optimiser are float32 always.
+    tf32 : bool
+        Whether a GPU may round float32 factors to 10 bits in convolutions and products.  Never in the
+        penalty.
+    channels_last : bool
+        Memory layout of pictures and kernels; faster on CPU and on GPUs with tensor cores.
+    log_every, validate_every, save_every : int
+        Steps between log lines, validations and checkpoints.
+    seed : int
+        Seed of initial weights, order of pictures and augmentation.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> config = TrainConfig.for_budget("smoke", gamma=0.03)
+    >>> config.gamma, config == TrainConfig.from_dict(config.to_dict())
+    (0.03, True)
+    """
+
+    budget: Literal["smoke", "cpu", "t4", "full"] = "cpu"
+    tier: str = "synthetic"
+    tasks: tuple[str, ...] = TASKS
+    pixels: int = 96
+    faces: int | None = None
+    data_seed: int = 0
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_seed: int = 0
+    width: int = 16
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    shortcut: Literal["A", "B"] = "A"
+    kernel_init: Literal["fan_in", "fan_out"] = "fan_in"
+    init: Literal["same", "independent"] = "same"
+    norm: Literal["laf", "tucker", "tt"] = "laf"
+    gamma: float = 0.01
+    pinned: bool = False
+    ada: float = 0.1
+    ada_ramp: bool = True
+    expression_weight: float = 1.0
+    landmark_weight: float = 3.0
+    landmark_loss: Literal["l1", "l2"] = "l1"
+    class_weights: Literal["none", "sqrt", "balanced"] = "balanced"
+    expression_augment: Literal["none", "flip", "full"] = "full"
+    landmark_augment: Literal["none", "flip", "full"] = "full"
+    steps: int = 1500
+    batch_size: int = 32
+    lr: float = 0.05
+    momentum: float = 0.9
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = 0.0
+    clip: float = float("inf")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    tf32: bool = True
+    channels_last: bool = True
+    log_every: int = 10
+    validate_every: int = 100
+    save_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            # 0 and 0.0, a list and a tuple, are the same setting and must give the same hash.
+            if field.type is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+            elif isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+            options = getattr(field.type, "__args__", ()) if "Literal" in str(field.type) else ()
+            if options and value not in options:
+                raise ConfigError(f"{field.name} is {value!r}; it must be one of {', '.join(options)}")
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks) or set(self.tasks) - set(TASKS):
+            raise ConfigError(f"tasks is {self.tasks}; name one or more of {', '.join(TASKS)}, each once")
+        if len(self.fractions) != 3 or min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ConfigError(
+                f"fractions is {self.fractions}; three positive shares that sum to 1 are needed"
+            )
+        lowest = {
+            **dict.fromkeys(("pixels", "width", "steps", "batch_size"), 1),
+            **dict.fromkeys(("log_every", "validate_every", "save_every"), 1),
+            **dict.fromkeys(("gamma", "ada", "expression_weight", "landmark_weight", "weight_decay"), 0),
+            **dict.fromkeys(("lr", "momentum", "seed", "split_seed", "data_seed"), 0),
+        }
+        for name, low in lowest.items():
+            if not low <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least {low}")
+        if not self.clip > 0:
+            raise ConfigError(f"clip is {self.clip}; it must be above 0 (inf: no clipping)")
+        if self.pixels < 32:
+            raise ConfigError(
+                f"pixels is {self.pixels}; ResNet halves the picture five times: at least 32 pixels"
+            )
+
+    @classmethod
+    def for_budget(cls, budget: str, **overrides: Any) -> "TrainConfig":
+        """Return the preset of a budget, with single settings replaced.
+
+        ========= ============================================ =========================================
+        budget    what                                         cost
+        ========= ============================================ =========================================
+        ``smoke`` a toy network, 12 steps                      seconds
+        ``cpu``   width 16, 1500 steps of 32 + 32 pictures     about ten minutes on two cores
+        ``t4``    width 64, 6000 steps of 128 + 128, fp16      not measured
+        ``full``  width 64, 20000 steps of 256 + 256, lr 0.01  not measured; the paper's batch and rate
+        ========= ============================================ =========================================
+
+        Parameters
+        ----------
+        budget : str
+            One of :data:`mtl_lib.budget.BUDGETS`.
+        **overrides
+            Fields of :class:`TrainConfig`.
+
+        Raises
+        ------
+        ConfigError
+            If the budget or a field does not exist, or a value is not allowed.
+
+        Examples
+        --------
+        >>> TrainConfig.for_budget("full").batch_size, TrainConfig.for_budget("cpu", width=8).width
+        (256, 8)
+        """
+        if budget not in BUDGETS:
+            raise ConfigError(f"the budget is {budget!r}; it must be one of {', '.join(BUDGETS)}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise ConfigError(f"there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
+        return cls(**{"budget": budget, **PRESETS[budget], **overrides})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values that JSON can hold."""
+        values = dataclasses.asdict(self)
+        values["clip"] = str(self.clip)  # JSON has no infinity
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """Return the configuration that :meth:`to_dict` described.
+
+        Raises
+        ------
+        CheckpointError
+            If settings are missing or unknown: another version of the package wrote them.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != known:
+            different = ", ".join(sorted(known ^ set(values)))
+            raise CheckpointError(f"the stored configuration differs in its settings: {different}")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**{**values, "clip": float(values["clip"])})
+
+    def digest(self) -> str:
+        """Return 12 hexadecimal digits that change with every setting that can change the result.
+
+        Examples
+        --------
+        >>> base = TrainConfig()
+        >>> base.digest() == TrainConfig(log_every=7).digest(), base.digest() == TrainConfig(lr=0.1).digest()
+        (True, False)
+        """
+        values = {key: value for key, value in self.to_dict().items() if key not in WITHOUT_EFFECT}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "pixels": 48,
+        "width": 4,
+        "blocks": (1, 1, 1, 1),
+        "steps": 12,
+        "batch_size": 8,
+        "log_every": 2,
+        "validate_every": 6,
+        "save_every": 3,
+    },
+    "cpu": {},
+    "t4": {
+        "width": 64,
+        "steps": 6000,
+        "batch_size": 128,
+        "precision": "16-mixed",
+        "validate_every": 500,
+        "save_every": 500,
+    },
+    "full": {
+        "width": 64,
+        "steps": 20000,
+        "batch_size": 256,
+        "lr": 0.01,
+        "precision": "bf16-mixed",
+        "expression_augment": "flip",
+        "validate_every": 1000,
+        "save_every": 1000,
+    },
+}
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """List the settings that differ and matter, as ``name: stored -> wanted``.
+
+    Examples
+    --------
+    >>> differences(TrainConfig().to_dict(), TrainConfig(lr=0.1, log_every=3).to_dict())
+    ['lr: 0.05 -> 0.1']
+    """
+    names = [
+        name for name in [*stored, *(n for n in wanted if n not in stored)] if name not in WITHOUT_EFFECT
+    ]
+    return [
+        f"{name}: {stored.get(name)} -> {wanted.get(name)}"
+        for name in names
+        if stored.get(name) != wanted.get(name)
+    ]

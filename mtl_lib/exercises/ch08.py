@@ -1,0 +1,208 @@
+"""Checks for the exercises of chapter 8, the training loop.
+
+The answers are pieces of a loop: class weights, parameter groups, gradient accumulation, an order of pictures
+that needs no memory.  Each check runs them on small networks or sets whose right answer is known in another way.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_lib.sharing import MultiTaskNet, soft_share
+from mtl_lib.teach import Case, check
+from mtl_lib.trace_norm import TraceNormPenalty
+
+
+def _labels(counts: list[int], seed: int) -> Tensor:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+
+
+def _class_weight_cases(answer: Callable) -> Iterator[Case]:
+    for name, counts in (
+        ("two classes, 3 and 1 pictures", [3, 1]),
+        ("five classes, very unequal", [400, 380, 45, 30, 15]),
+        ("a class without pictures", [6, 0, 2]),
+        ("the last class without pictures", [6, 2, 0]),
+        ("equal classes", [4, 4, 4]),
+    ):
+        labels = _labels(counts, seed=81)
+        weights = torch.as_tensor(answer(labels.clone(), len(counts)))
+        yield Case(
+            f"{name}: number of weights", len(weights), len(counts), "one weight per class, absent ones too"
+        )
+        yield Case(
+            f"{name}: is every weight finite?", bool(weights.isfinite().all()), True, "1 / 0 is infinite"
+        )
+        mean = weights.double()[labels].mean()
+        yield Case(
+            f"{name}: mean weight of a picture", mean, 1.0, "over pictures, not over classes", tolerance=1e-5
+        )
+        total = weights.double() * torch.tensor(counts)
+        present = total[torch.tensor(counts) > 0]
+        yield Case(
+            f"{name}: weight times number of pictures",
+            present,
+            torch.full_like(present, present.mean().item()),
+            "every class should count the same in total",
+            tolerance=1e-5,
+        )
+        absent = weights.double()[torch.tensor(counts) == 0]
+        yield Case(
+            f"{name}: weights of absent classes", absent, torch.zeros_like(absent), "nothing to weigh: 0"
+        )
+
+
+def check_8_1(answer: Callable[[Tensor, int], Tensor]) -> bool:
+    """Exercise 8.1: `answer(labels, classes)` returns balanced class weights with mean 1 over the pictures."""
+    return check("8.1", answer, _class_weight_cases)
+
+
+def _small_net(seed: int) -> MultiTaskNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        one = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
+        # The linear layer of the trunk is deliberately not stacked: decay may act on it.
+        return MultiTaskNet(soft_share(one, 2, [nn.Conv2d]), [nn.Linear(5, 3), nn.Linear(5, 6)])
+
+
+def _group_cases(answer: Callable) -> Iterator[Case]:
+    for seed, decay in ((82, 0.1), (83, 0.02)):
+        net = _small_net(seed)
+        names = {id(p): name for name, p in net.named_parameters()}
+        groups = answer(net, net.stacks(), decay)
+        given = [(names[id(p)], group["weight_decay"]) for group in groups for p in group["params"]]
+        missing = sorted(set(names.values()) - {name for name, _ in given})
+        yield Case("parameters in no group", ", ".join(missing), "", "the optimiser would never move them")
+        yield Case("parameters given", len(given), len(names), "every parameter in exactly one group")
+        rate = dict(given)
+        for name, p in net.named_parameters():
+            stacked = any(p is w for weights in net.stacks().values() for w in weights)
+            expected = decay if p.ndim >= 2 and not stacked else 0.0
+            why = (
+                "stacked weights are the penalty's business alone"
+                if stacked
+                else "biases and batch norm are left alone"
+                if p.ndim < 2
+                else "an unstacked weight matrix may decay"
+            )
+            yield Case(f"decay of {name}", rate[name], expected, why)
+        # What the groups are for: with no gradient but decay, one step moves just the weights that may decay.
+        optimiser = torch.optim.SGD(groups, lr=1.0)
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        optimiser.step()
+        for name, p in net.named_parameters():
+            yield Case(
+                f"{name} after a step with gradient zero",
+                p.detach(),
+                (1 - rate[name]) * before[name],
+                "hand the groups to SGD and look",
+            )
+
+
+def check_8_2(answer: Callable[[nn.Module, dict, float], list[dict]]) -> bool:
+    """Exercise 8.2: `answer(net, stacks, decay)` returns parameter groups for an optimiser."""
+    return check("8.2", answer, _group_cases)
+
+
+def _accumulation_cases(answer: Callable) -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(84)
+    for name, sizes, gamma in (
+        ("one micro-batch", [8], 0.3),
+        ("four equal micro-batches", [4, 4, 4, 4], 0.3),
+        ("gamma = 0, unequal micro-batches", [7, 2, 1], 0.0),
+        ("unequal micro-batches", [7, 2, 1], 0.3),
+    ):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(85)
+            net = MultiTaskNet(
+                soft_share(nn.Linear(6, 4), 2, init="independent"), [nn.Linear(4, 3), nn.Linear(4, 3)]
+            )
+        penalty = TraceNormPenalty(gamma=gamma)
+        pictures = torch.randn(2, sum(sizes), 6, generator=generator)
+        labels = torch.randint(0, 3, (2, sum(sizes)), generator=generator)
+
+        def loss(part, net=net):
+            x, y = part
+            return sum(F.cross_entropy(net(x[t], t), y[t]) for t in range(2))
+
+        whole = loss((pictures, labels))
+        expected = torch.autograd.grad(
+            whole + penalty(net.stacks()), list(net.parameters()), materialize_grads=True
+        )
+        parts = list(zip(pictures.split(sizes, 1), labels.split(sizes, 1), strict=True))
+        for p in net.parameters():
+            p.grad = torch.full_like(p, 7.0)  # left behind by the step before
+        answer(net, loss, parts, penalty)
+        for (which, p), wanted in zip(net.named_parameters(), expected, strict=True):
+            yield Case(
+                f"{name}: gradient of {which}",
+                p.grad,
+                wanted,
+                "it should be that of the mean loss over all pictures, plus gamma times the sub-gradient, once",
+            )
+
+
+def check_8_3(answer: Callable[[nn.Module, Callable, list, TraceNormPenalty], Tensor]) -> bool:
+    """Exercise 8.3: `answer(net, loss, parts, penalty)` leaves a whole batch's gradient in every `.grad`."""
+    return check("8.3", answer, _accumulation_cases)
+
+
+def _order_cases(answer: Callable) -> Iterator[Case]:
+    count, size, steps = 10, 4, 25  # 25 steps of 4 are ten whole passes over ten pictures
+    state = torch.get_rng_state()
+    forwards = [torch.as_tensor(answer(step, count, size, 5)) for step in range(steps)]
+    yield Case(
+        "shape of a batch", tuple(forwards[0].shape), (size,), "as many positions as the batch has pictures"
+    )
+    stream = torch.cat(forwards).tolist()
+    passes = [stream[i : i + count] for i in range(0, len(stream), count)]
+    for n, each in enumerate(passes):
+        yield Case(
+            f"pictures of pass {n}, sorted",
+            torch.tensor(sorted(each)),
+            torch.arange(count),
+            "every picture once per pass, batches running across its end",
+        )
+    again = any(a == b for a, b in pairwise(passes))
+    yield Case(
+        "does a pass repeat the order of the one before?", again, False, "a fresh order for every pass"
+    )
+    backwards = [torch.as_tensor(answer(step, count, size, 5)) for step in reversed(range(steps))][::-1]
+    same = all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    yield Case(
+        "same batches when the steps are asked for backwards?", same, True, "step and seed must say it all"
+    )
+    torch.manual_seed(1)
+    fresh = torch.equal(torch.as_tensor(answer(7, count, size, 5)), forwards[7])
+    yield Case("same batch under another global seed?", fresh, True, "use a generator of your own")
+    torch.set_rng_state(state)
+    answer(3, count, size, 5)
+    untouched = torch.equal(torch.get_rng_state(), state)
+    yield Case("global random state untouched?", untouched, True, "use a generator of your own")
+    other = torch.cat([torch.as_tensor(answer(step, count, size, 6)) for step in range(steps)]).tolist()
+    yield Case("another seed, another order?", other != stream, True, "the seed must matter")
+    shifted = [other[i : i + count] for i in range(0, len(other), count)]
+    yield Case(
+        "is pass 0 of seed 6 pass 1 of seed 5?",
+        shifted[0] == passes[1] or shifted[1] == passes[0],
+        False,
+        "seed + pass gives neighbouring seeds the same orders; mix the two numbers properly",
+    )
+    large = torch.cat([torch.as_tensor(answer(step, 3, 8, 0)) for step in range(3)])
+    yield Case(
+        "a batch larger than the set",
+        large.bincount(minlength=3),
+        torch.tensor([8, 8, 8]),
+        "go round more than once",
+    )
+
+
+def check_8_4(answer: Callable[[int, int, int, int], Tensor]) -> bool:
+    """Exercise 8.4: `answer(step, count, size, seed)` returns the positions of a step's pictures."""
+    return check("8.4", answer, _order_cases)

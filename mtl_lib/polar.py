@@ -1,0 +1,383 @@
+r"""Trace norm, polar factor, effective rank and singular-value thresholding of matrices.
+
+With the singular value decomposition :math:`M = U \Sigma V^\top` the trace norm is
+:math:`\|M\|_* = \sum_i \sigma_i`, its sub-gradients are :math:`U V^\top + N` with :math:`U^\top N = 0`,
+:math:`N V = 0` and :math:`\|N\|_2 \le 1`, and the one of least length is the *polar factor*
+:math:`U_r V_r^\top` over the non-zero singular values.
+
+Four methods compute them:
+
+``svd``
+    The decomposition itself, in the precision of the matrix (float32 at least), after scaling it to entries
+    of at most one.  Made for checks in float64.  In float32 LAPACK loses up to three digits on a matrix of
+    2 x 2,000,000.
+``gram``
+    From the small Gram matrix in float64 (:mod:`mtl_lib.gram`): right to about 1e-7 whatever the spectrum.
+    For a shorter side above 32 an eigendecomposition of the plain float64 Gram matrix; where that cannot
+    tell small singular values from none, a float64 SVD instead.
+``closed``
+    The same for matrices with two rows (or columns), in closed form: no iteration, no library call, no
+    synchronisation.  Two passes over the matrix, three where the rows are almost proportional.
+``auto``
+    ``svd`` for float64, and where the device has no float64 (Apple's MPS); else ``closed`` for a shorter
+    side of two and ``gram`` for any other.
+
+Everything is batched over leading axes.  Matrices in float16 and bfloat16 are computed in float32 or better
+and returned in their own type; values are float32 at least, because a sum of singular values soon leaves
+float16.  A matrix with an entry that is not finite gives NaN: never a finite number, never an exception.
+"""
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from mtl_lib.closed import decompose_two
+from mtl_lib.errors import ConfigError
+from mtl_lib.gram import Factor, decompose, in_full_precision, mixed
+from mtl_lib.large_gram import decompose_large
+
+METHODS = ("auto", "svd", "gram", "closed")
+NULLS = ("minimum", "full")
+SMALL_SIDE = 32
+"""Longest shorter side that goes the centred and scaled way of `mtl_lib.gram`."""
+
+
+def checked_method(method: str, side: int, like: Tensor) -> str:
+    """The method to use, ``auto`` resolved; `ConfigError` for one that does not exist or does not fit."""
+    if method not in METHODS:
+        raise ConfigError(f"method is {method!r}; it may be one of {', '.join(METHODS)}")
+    if method == "closed" and side != 2:
+        raise ConfigError(
+            f"method 'closed' is for matrices with two rows or two columns, and this one's shorter side is {side}; "
+            "use 'gram' or 'auto'"
+        )
+    if method != "auto":
+        return method
+    if like.dtype == torch.float64 or like.device.type == "mps":
+        return "svd"
+    return "closed" if side == 2 else "gram"
+
+
+def checked_null(null: str) -> str:
+    """`ConfigError` unless the choice of null space exists."""
+    if null not in NULLS:
+        raise ConfigError(f"null is {null!r}; it may be one of {', '.join(NULLS)}")
+    return null
+
+
+def _working_dtype(m: Tensor) -> torch.dtype:
+    return torch.float64 if m.dtype == torch.float64 else torch.float32
+
+
+def _normalised(m: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries of at most one, and what to multiply with; NaN in the scale where an entry is not finite."""
+    largest = m.abs().amax((-2, -1), keepdim=True)
+    # A power of two, so that scaling changes no digit; exponents are kept where both it and 1/it exist.
+    exponent = torch.frexp(largest).exponent.clamp(-120, 120)
+    scale = torch.ldexp(torch.ones_like(largest), exponent)
+    scaled = torch.where(largest.isfinite(), m / scale, 0)
+    return scaled, scale + 0 * largest
+
+
+def _svd_parts(m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """U, sigma, V^T of the normalised matrix, which singular values are not zero, and the scale."""
+    scaled, scale = _normalised(m.to(_working_dtype(m)))
+    left, sigma, right = torch.linalg.svd(scaled, full_matrices=False)
+    eps = torch.finfo(scaled.dtype).eps
+    # LAPACK's error grows about as the root of the number of entries; below it, zero and small look alike.
+    tolerance = eps * (m.shape[-2] * m.shape[-1]) ** 0.5
+    return left, sigma, right, sigma > tolerance * sigma[..., :1], scale
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product that TF32 cannot touch."""
+    return a @ b if a.device.type == "mps" else a.double() @ b.double()
+
+
+def _wide(m: Tensor) -> tuple[Tensor, bool]:
+    """The matrix with its shorter side as rows, and whether that took a transposition."""
+    tall = m.shape[-2] > m.shape[-1]
+    return (m.mT if tall else m), tall
+
+
+def _factor_of(wide: Tensor, method: str) -> tuple[Factor, Tensor, Tensor]:
+    """Factor of a wide matrix, the matrix it belongs to (float64 ones are scaled), and the scale."""
+    scale = torch.ones((*wide.shape[:-2], 1, 1), dtype=torch.float64, device=wide.device)
+    if wide.dtype == torch.float64:
+        wide, scale = _normalised(wide)  # squares of what float32 can hold fit into float64 unscaled
+    if method == "closed":
+        return decompose_two(wide.unbind(-2)), wide, scale
+    if wide.shape[-2] <= SMALL_SIDE:
+        return decompose(wide.unbind(-2)), wide, scale
+    return decompose_large(wide), wide, scale
+
+
+def _apply(mixing: Tensor, wide: Tensor, centred: bool, scale: Tensor | None = None) -> Tensor:
+    """``mixing @ wide`` in the type of the matrix, computed in float64."""
+    out = torch.empty_like(wide)
+    for columns, block in mixed(wide.unbind(-2), mixing, centred) if centred else _plain(mixing, wide):
+        out[..., columns] = block if scale is None else block * scale
+    return out
+
+
+def _plain(mixing: Tensor, wide: Tensor):
+    """Blocks of columns of a product with many rows."""
+    width = max(wide.shape[-2], 2048)
+    for start in range(0, wide.shape[-1], width):
+        columns = slice(start, start + width)
+        yield columns, mixing @ wide[..., columns].double()
+
+
+def _empty(m: Tensor) -> bool:
+    return m.numel() == 0
+
+
+@in_full_precision
+def value_and_polar(
+    m: Float[Tensor, "*batch m n"], method: str = "auto", null: str = "minimum", value_only: bool = False
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch m n"] | None]:
+    r"""Trace norm and a sub-gradient of it, together.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+    null : {"minimum", "full"}
+        ``minimum`` gives the polar factor :math:`U_r V_r^\top`, the sub-gradient of least length; ``full`` the
+        paper's :math:`U V^\top` over all min(m, n) singular vectors.  They differ only where the rank is not
+        full, and there the second is one arbitrary choice of many, made by a (float64) SVD.
+    value_only : bool
+        Leave the second result out.
+
+    Returns
+    -------
+    value : Tensor
+        ``[...]``, float32 or float64.
+    polar : Tensor or None
+        ``[..., m, n]`` in the type of `m`.
+
+    Raises
+    ------
+    ConfigError
+        For a `method` or `null` that does not exist or does not fit the shape.
+
+    Examples
+    --------
+    >>> value, polar = value_and_polar(torch.tensor([[3.0, 0.0], [0.0, -4.0]]))
+    >>> value
+    tensor(7.)
+    >>> torch.allclose(polar, torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    True
+    """
+    method, null = checked_method(method, min(m.shape[-2:]), m), checked_null(null)
+    m = m.detach()
+    if _empty(m):
+        return m.new_zeros(m.shape[:-2], dtype=_working_dtype(m)), torch.zeros_like(m)
+    if method == "svd":
+        left, sigma, right, kept, scale = _svd_parts(m)
+        value = (sigma.sum(-1, keepdim=True).unsqueeze(-1) * scale)[..., 0, 0]
+        if value_only:
+            return value, None
+        if null == "minimum":
+            left = left * kept.unsqueeze(-2)
+        return value, (_product(left, right) + 0 * scale).to(m.dtype)
+    wide, tall = _wide(m)
+    factor, wide, scale = _factor_of(wide, method)
+    value = (factor.sigma.sum(-1) * scale[..., 0, 0]).to(_working_dtype(m))
+    if value_only:
+        return value, None
+    if null == "full":
+        left, _, right, _, poison = _svd_parts(m.double())
+        return value, (_product(left, right) + 0 * poison).to(m.dtype)
+    polar = _apply(factor.polar + 0 * scale, wide, factor.centred)
+    return value, (polar.mT if tall else polar)
+
+
+def trace_norm(m: Float[Tensor, "*batch m n"], method: str = "auto") -> Float[Tensor, "*batch"]:
+    r"""Trace norm (nuclear norm) :math:`\|M\|_* = \sum_i \sigma_i`.  Not differentiable; see `tensor_trace_norm`.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[...]``, float32 or float64; NaN where the matrix is not finite.
+
+    Raises
+    ------
+    ConfigError
+        For a `method` that does not exist or does not fit the shape.
+
+    Examples
+    --------
+    >>> trace_norm(torch.tensor([[3.0, 0.0], [0.0, -4.0]]))
+    tensor(7.)
+    """
+    return value_and_polar(m, method, value_only=True)[0]
+
+
+def polar_factor(
+    m: Float[Tensor, "*batch m n"], method: str = "auto", null: str = "minimum"
+) -> Float[Tensor, "*batch m n"]:
+    r"""Polar factor :math:`U V^\top`: a sub-gradient of the trace norm, the paper's Section 2.2.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+    null : {"minimum", "full"}
+        See :func:`value_and_polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[..., m, n]`` in the type of `m`; NaN where the matrix is not finite.
+
+    Raises
+    ------
+    ConfigError
+        For a `method` or `null` that does not exist or does not fit the shape.
+
+    Examples
+    --------
+    >>> polar_factor(torch.tensor([[2.0, 2.0], [2.0, 2.0]]))  # rank one: u v^T
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
+    polar = value_and_polar(m, method, null)[1]
+    assert polar is not None
+    return polar
+
+
+@in_full_precision
+def singular_values(m: Float[Tensor, "*batch m n"], method: str = "auto") -> Float[Tensor, "*batch k"]:
+    """Singular values, largest first.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[..., min(m, n)]``, float32 or float64.
+
+    Examples
+    --------
+    >>> singular_values(torch.tensor([[3.0, 0.0], [0.0, -4.0]]))
+    tensor([4., 3.])
+    """
+    method = checked_method(method, min(m.shape[-2:]), m)
+    m = m.detach()
+    if _empty(m):
+        return m.new_zeros((*m.shape[:-2], min(m.shape[-2:])), dtype=_working_dtype(m))
+    if method == "svd":
+        _, sigma, _, _, scale = _svd_parts(m)
+        return sigma * scale[..., 0]
+    factor, _, scale = _factor_of(_wide(m)[0], method)
+    return (factor.sigma * scale[..., 0]).sort(-1, descending=True).values.to(_working_dtype(m))
+
+
+def effective_rank(
+    m: Float[Tensor, "*batch m n"], rtol: float | int | None = None, method: str = "auto"
+) -> Integer[Tensor, "*batch"]:
+    """Number of singular values above `rtol` times the largest.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    rtol : float, optional
+        Default: min(m, n) times the machine epsilon of the type of `m`, just above what rounding the
+        entries of a matrix of lower rank leaves behind.  Sub-gradient steps never reach exact low rank:
+        give 1e-3 there.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[...]``, int64; 0 for the zero matrix, and 0 where the matrix is not finite.
+
+    Examples
+    --------
+    >>> int(effective_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])))
+    1
+    """
+    if rtol is None:
+        rtol = min(m.shape[-2:]) * torch.finfo(m.dtype).eps
+    if not 0 <= rtol < 1:
+        raise ConfigError(f"rtol is {rtol}; it must be at least 0 and less than 1")
+    sigma = singular_values(m, method)
+    return (sigma > rtol * sigma[..., :1]).sum(-1)
+
+
+@in_full_precision
+def singular_value_threshold(
+    m: Float[Tensor, "*batch m n"], tau: float | int | Float[Tensor, ""], method: str = "auto"
+) -> Float[Tensor, "*batch m n"]:
+    r"""Proximal step of the trace norm: :math:`U (\Sigma - \tau)_+ V^\top`.
+
+    It is :math:`\arg\min_X \tfrac12 \|X - M\|_F^2 + \tau \|X\|_*`.  By `gram` and `closed` it is the
+    mixing :math:`U\,\mathrm{diag}((1 - \tau/\sigma)_+)\,U^\top M`, which divides by no singular value
+    below `tau`.
+
+    Parameters
+    ----------
+    m : Tensor
+        ``[..., m, n]``.
+    tau : float or scalar Tensor
+        How much every singular value loses; at least 0.
+    method : {"auto", "svd", "gram", "closed"}
+        See the top of :mod:`mtl_lib.polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[..., m, n]`` in the type of `m`.
+
+    Raises
+    ------
+    ConfigError
+        For a negative `tau`, or a `method` that does not exist or does not fit the shape.
+
+    Examples
+    --------
+    >>> singular_value_threshold(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), 0.5)
+    tensor([[0.5000, 0.0000],
+            [0.0000, 3.5000]])
+    """
+    if not isinstance(tau, Tensor) and not 0 <= tau < float("inf"):
+        raise ConfigError(f"tau is {tau}; it must be at least 0 and finite")
+    method = checked_method(method, min(m.shape[-2:]), m)
+    m = m.detach()
+    if _empty(m):
+        return m.clone()
+    if method == "svd":
+        left, sigma, right, _, scale = _svd_parts(m)
+        kept = (sigma * scale[..., 0] - tau).clamp_min(0)
+        return _product(left * kept.unsqueeze(-2), right).to(m.dtype)
+    wide, tall = _wide(m)
+    factor, wide, scale = _factor_of(wide, method)
+    result = _apply(shrinkage(factor, tau / scale[..., 0]), wide, factor.centred, scale)
+    return result.mT if tall else result
+
+
+def shrinkage(factor: Factor, tau: Tensor | float) -> Tensor:
+    r"""The mixing :math:`U\,\mathrm{diag}((1 - \tau/\sigma)_+)\,U^\top` of singular-value thresholding."""
+    sigma = factor.sigma
+    share = torch.where(sigma > 0, 1 - tau / torch.where(sigma > 0, sigma, 1), 0).clamp_min(0)
+    share = share + 0 * sigma  # NaN stays NaN
+    return (factor.left * share.unsqueeze(-2)) @ factor.left.mT

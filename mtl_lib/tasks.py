@@ -1,0 +1,345 @@
+"""The two tasks of the book: what each predicts, its loss, and how good it is.
+
+A task knows how many numbers its head puts out, the loss of a batch (with whatever it took from the training
+set: class weights, the scaling of landmarks) and the measures of a whole set.  The loop in
+:mod:`mtl_lib.train` treats all tasks alike.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_lib import metrics
+from mtl_lib.adversary import DomainClassifier, domain_loss
+from mtl_lib.backbones import resnet34, shareable_layers
+from mtl_lib.config import TrainConfig
+from mtl_lib.errors import CheckpointError, DataError
+from mtl_lib.faces.base import FaceSet
+from mtl_lib.faces.splits import split_by_person
+from mtl_lib.faces.tiers import SYNTHETIC_SIZES, load_tier
+from mtl_lib.landmarks import LandmarkScaler, nme
+from mtl_lib.loaders import Batch, prepare_images
+from mtl_lib.sharing import MultiTaskNet, soft_share
+
+PARTS = ("train", "validation", "test")
+
+
+class Expression:
+    """Which class: softmax cross-entropy.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Names of the classes.
+    weights : Tensor, [K]
+        Weight of each class in the loss.
+
+    Examples
+    --------
+    >>> task = Expression(("calm", "glad"), torch.ones(2))
+    >>> task.outputs
+    2
+    """
+
+    name = "expression"
+
+    def __init__(self, classes: tuple[str, ...], weights: Float[Tensor, " K"]):
+        self.classes, self.weights = classes, weights
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the head puts out."""
+        return len(self.classes)
+
+    def loss(self, output: Float[Tensor, "B K"], batch: Batch) -> Float[Tensor, ""]:
+        """Return the (class-weighted) mean cross-entropy."""
+        return F.cross_entropy(output.float(), batch.labels, self.weights.to(output.device))
+
+    def measure(self, output: Float[Tensor, "N K"], faces: FaceSet) -> dict[str, float]:
+        """Return accuracy, macro-recall and majority rate, each in percent."""
+        predicted, true = output.argmax(dim=1).cpu(), faces.labels.cpu()
+        return {
+            "accuracy": 100 * metrics.accuracy(true, predicted),
+            "macro_recall": 100 * metrics.macro_recall(true, predicted),
+            "majority_rate": 100 * metrics.majority_rate(true),
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint keeps."""
+        return {"weights": self.weights}
+
+
+class Landmarks:
+    """Where the 68 points are: l1 or l2 loss on whitened coordinates.
+
+    Parameters
+    ----------
+    scaler : LandmarkScaler
+        Fitted on the training landmarks.
+    loss_kind : {"l1", "l2"}
+        Mean absolute or mean squared difference over the 136 coordinates.
+    """
+
+    name = "landmarks"
+    outputs = 136
+
+    def __init__(self, scaler: LandmarkScaler, loss_kind: str = "l1"):
+        self.scaler, self.loss_kind = scaler, loss_kind
+
+    def loss(self, output: Float[Tensor, "B 136"], batch: Batch) -> Float[Tensor, ""]:
+        """Return the mean distance from the whitened targets."""
+        target = self.scaler.transform(batch.landmarks)
+        return (F.l1_loss if self.loss_kind == "l1" else F.mse_loss)(output.float(), target)
+
+    def points(self, output: Float[Tensor, "N 136"]) -> Float[Tensor, "N 68 2"]:
+        """Return the points in pixels of the crop."""
+        return self.scaler.inverse(output.float())
+
+    def measure(self, output: Float[Tensor, "N 136"], faces: FaceSet) -> dict[str, float]:
+        """Return NME in percent of the inter-pupil distance: the network's, and the mean shape's."""
+        true = faces.landmarks.to(output.device)
+        mean_shape = self.points(torch.zeros_like(output))
+        return {
+            "nme": nme(self.points(output), true).mean().item(),
+            "mean_shape_nme": nme(mean_shape, true).mean().item(),
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint keeps."""
+        return self.scaler.state()
+
+
+Task = Expression | Landmarks
+
+
+def score(measures: Mapping[str, float]) -> float:
+    """Return the number that chooses between checkpoints: macro-recall minus NME, both in percent.
+
+    Examples
+    --------
+    >>> score({"expression/macro_recall": 50.0, "landmarks/nme": 10.0})
+    40.0
+    """
+    return measures.get("expression/macro_recall", 0.0) - measures.get("landmarks/nme", 0.0)
+
+
+def load_sets(
+    config: TrainConfig, root: str | os.PathLike | None = None, cache: str | os.PathLike | None = None
+) -> dict[str, FaceSet]:
+    """Load the faces that a configuration names; see :func:`mtl_lib.faces.tiers.load_tier`.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``tier``, ``pixels``, ``faces``, ``data_seed`` and ``budget``.
+    root, cache : path-like, optional
+        Where the tier's data are, and where prepared pictures may be kept.
+
+    Examples
+    --------
+    >>> sets = load_sets(TrainConfig.for_budget("smoke", faces=13))
+    >>> sets["landmarks"].size, len(sets["expression"])
+    (48, 13)
+    """
+    count = config.faces
+    if count is None and config.tier == "synthetic":
+        count = SYNTHETIC_SIZES[config.budget]
+    return load_tier(config.tier, root, count, config.data_seed, pixels=config.pixels, cache=cache)
+
+
+def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, dict[str, FaceSet]]:
+    """Split all sets jointly by person: part -> task -> faces.
+
+    All given sets take part in the split, also those of tasks that are not trained, so that a single-task
+    run has the same test people as the run of both tasks that it is compared with.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``tasks``, ``fractions`` and ``split_seed``.
+    sets : mapping of str to FaceSet
+        By task name.
+
+    Raises
+    ------
+    DataError
+        If a task has no set, or its set lacks labels or landmarks, or its pictures have another size than
+        ``config.pixels``.
+    """
+    for name in config.tasks:
+        if name not in sets:
+            raise DataError(
+                f"there are no faces for the task {name!r}; given: {', '.join(sets) or 'nothing'}"
+            )
+        if (sets[name].labels if name == "expression" else sets[name].landmarks) is None:
+            what = "labels" if name == "expression" else "landmarks"
+            raise DataError(f"the set {sets[name].name!r} has no {what}, which the task {name!r} needs")
+        if sets[name].size != config.pixels:
+            raise DataError(
+                f"the set {sets[name].name!r} has pictures of {sets[name].size} pixels; the configuration says"
+                f" {config.pixels}"
+            )
+    names = sorted(sets)
+    index = split_by_person([sets[name] for name in names], config.fractions, config.split_seed)
+    return {
+        part: {name: sets[name].select(index[names.index(name)][i]) for name in config.tasks}
+        for i, part in enumerate(PARTS)
+    }
+
+
+def fingerprint(sets: Mapping[str, FaceSet]) -> dict[str, dict]:
+    """Describe sets so that a run can tell whether it is given the same ones again.
+
+    Examples
+    --------
+    >>> faces = FaceSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None, (), None, ("a", "b"), "toy")
+    >>> fingerprint({"expression": faces})["expression"]["faces"]
+    2
+    """
+    result = {}
+    for name, faces in sorted(sets.items()):
+        digest = hashlib.blake2b(json.dumps([faces.classes, faces.persons]).encode(), digest_size=8)
+        for value in (faces.images, faces.labels, faces.landmarks):
+            digest.update(b"-" if value is None else value.cpu().contiguous().numpy().tobytes())
+        result[name] = {
+            "name": faces.name,
+            "faces": len(faces),
+            "size": faces.size,
+            "classes": list(faces.classes),
+            "digest": digest.hexdigest(),
+        }
+    return result
+
+
+def make_tasks(config: TrainConfig, train: Mapping[str, FaceSet]) -> list[Task]:
+    """Return the tasks of a run, fitted on its training sets (class weights, landmark scaling)."""
+    tasks: list[Task] = []
+    for name in config.tasks:
+        faces = train[name]
+        if name == "expression":
+            counts = torch.bincount(faces.labels.cpu(), minlength=len(faces.classes)).double()
+            share = counts / counts.sum()
+            power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weights]
+            # A class without training pictures would weigh infinitely much; it cannot occur, so 0.
+            weights = torch.where(counts > 0, share.clamp_min(1e-12) ** -power, 0.0)
+            weights = weights / (weights * share).sum()  # the mean picture weighs 1
+            tasks.append(Expression(faces.classes, weights.float()))
+        else:
+            scaler = LandmarkScaler.fit(faces.landmarks.cpu(), faces.size)
+            tasks.append(Landmarks(scaler, config.landmark_loss))
+    return tasks
+
+
+def tasks_from_state(
+    config: TrainConfig, classes: Sequence[str], tensors: Mapping[str, Tensor]
+) -> list[Task]:
+    """Return the tasks that a checkpoint describes; tensors are named ``task/<name>/<key>``.
+
+    Raises
+    ------
+    CheckpointError
+        If something is missing.
+    """
+    tasks: list[Task] = []
+    for name in config.tasks:
+        start = f"task/{name}/"
+        state = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+        if name == "landmarks":
+            tasks.append(Landmarks(LandmarkScaler.from_state(state), config.landmark_loss))
+        elif "weights" in state:
+            tasks.append(Expression(tuple(classes), state["weights"]))
+        else:
+            raise CheckpointError("the checkpoint lacks the class weights of the task 'expression'")
+    return tasks
+
+
+class Networks(nn.Module):
+    """All that is trained: one network and head per task, and the domain classifier.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Architecture and initialisation.
+    tasks : sequence of Task
+        Their number is T; their ``outputs`` size the heads.
+
+    Attributes
+    ----------
+    net : MultiTaskNet
+        T ResNets with stacked weights, and T linear heads.
+    adversary : DomainClassifier or None
+        None with one task or ``config.ada == 0``.
+    """
+
+    def __init__(self, config: TrainConfig, tasks: Sequence[Task]):
+        super().__init__()
+        # The seed fixes the initial weights without touching the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            one = resnet34(1, config.width, config.blocks, config.shortcut, config.kernel_init)
+            trunk = soft_share(one, len(tasks), shareable_layers(one), config.init)
+            self.net = MultiTaskNet(trunk, [nn.Linear(one.out_features, task.outputs) for task in tasks])
+            self.adversary: nn.Module | None = None
+            if config.ada > 0 and len(tasks) > 1:
+                self.adversary = DomainClassifier(one.out_features, domains=len(tasks))
+        if config.channels_last:
+            self.to(memory_format=torch.channels_last)
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+
+    def forward(
+        self, images: Sequence[Float[Tensor, "_ C S S"]], coefficient: float
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the tasks' outputs, the domain loss, and the domain classifier's accuracy.
+
+        Parameters
+        ----------
+        images : sequence of Tensor
+            One batch per task.
+        coefficient : float
+            Strength of the gradient reversal.
+        """
+        features = [
+            self.net.features(x.contiguous(memory_format=self.layout), t) for t, x in enumerate(images)
+        ]
+        outputs = [head(f) for head, f in zip(self.net.heads, features, strict=True)]
+        if self.adversary is None:
+            zero = features[0].new_zeros(())
+            return outputs, zero, zero
+        return outputs, *domain_loss(self.adversary, features, coefficient)
+
+
+@torch.no_grad()
+def outputs_of(networks: Networks, task: int, images: UInt8[Tensor, "N C S S"], batch: int = 256) -> Tensor:
+    """Return task ``task``'s outputs for raw pictures, in evaluation mode and float32, batch by batch.
+
+    Parameters
+    ----------
+    networks : Networks
+        Its mode (training or evaluation) is put back afterwards.
+    task : int
+        Which task's network and head.
+    images : Tensor, uint8, [N, 1, S, S]
+        On any device.
+    batch : int, optional
+        Pictures at a time.
+
+    Returns
+    -------
+    Tensor
+        [N, outputs], on the networks' device.
+    """
+    was_training = networks.training
+    networks.eval()
+    device = next(networks.parameters()).device
+    parts = [
+        networks.net(prepare_images(part.to(device)).contiguous(memory_format=networks.layout), task)
+        for part in images.split(batch)
+    ]
+    networks.train(was_training)
+    return torch.cat(parts).float()

@@ -1,0 +1,353 @@
+r"""Tensor trace norms of the paper: LAF (Eq. 1), Tucker (Eq. 2), TT (Eq. 3), and the penalty built on them.
+
+====== ============================================= =========================================
+kind   sum over                                      what it makes low-rank
+====== ============================================= =========================================
+laf    the last mode only                            the tasks
+tucker every mode unfolding :math:`W_{(i)}`          height, width, channels, filters, tasks
+tt     every split :math:`W_{[k]}` of the axes       the links of a tensor train
+====== ============================================= =========================================
+
+Autograd through a singular value decomposition is undefined where singular values coincide or vanish, which
+is where a trace norm takes the weights.  So the sub-gradient is written down by hand: the weighted sum of
+the polar factors of the unfoldings (:mod:`mtl_lib.polar`), folded back.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mtl_lib import task_rows
+from mtl_lib.errors import ConfigError
+from mtl_lib.polar import METHODS, checked_null
+from mtl_lib.sharing_measures import layer_norms, scale_free_norm, task_cosine, tndr
+from mtl_lib.unfold import paper_order, torch_order
+from mtl_lib.unfolded_norms import KINDS, checked_kind, mode_norms, weighted_terms, weights_for
+
+__all__ = [
+    "KINDS",
+    "TraceNormPenalty",
+    "layer_norms",
+    "mode_norms",
+    "scale_free_norm",
+    "task_cosine",
+    "tensor_trace_norm",
+    "tndr",
+]
+
+
+class _TensorTraceNorm(torch.autograd.Function):
+    """Value and hand-written sub-gradient; there is no second derivative."""
+
+    @staticmethod
+    def forward(ctx, x, kind, weights, method, null):
+        terms, gradient = weighted_terms(x, kind, weights, method, null, ctx.needs_input_grad[0])
+        if gradient is not None:
+            ctx.save_for_backward(gradient.to(x.dtype))
+        return (terms * terms.new_tensor(weights)).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream):
+        (gradient,) = ctx.saved_tensors
+        return (upstream * gradient).to(gradient.dtype), None, None, None, None
+
+
+def tensor_trace_norm(
+    x: Float[Tensor, "..."],
+    kind: str = "laf",
+    weights: Sequence[float | int] | None = None,
+    method: str = "auto",
+    null: str = "minimum",
+) -> Float[Tensor, ""]:
+    r"""Tensor trace norm of a stack of tasks, differentiable; Eqs. (1) to (3) of the paper.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any number of axes from two up, the tasks on the **last** (the paper's order; see
+        :func:`mtl_lib.unfold.paper_order`).
+    kind : {"laf", "tucker", "tt"}
+        :math:`\|W_{(N)}\|_*`, :math:`\sum_{i=1}^N \gamma_i \|W_{(i)}\|_*` or
+        :math:`\sum_{i=1}^{N-1} \gamma_i \|W_{[i]}\|_*`.
+    weights : sequence of float, optional
+        The :math:`\gamma_i`, in the order of the sum: one for laf, N for tucker, N - 1 for tt; default 1.
+    method : {"auto", "svd", "gram", "closed"}
+        See :mod:`mtl_lib.polar`; ``closed`` serves unfoldings with two rows, the others then go by ``gram``.
+    null : {"minimum", "full"}
+        The sub-gradient of least length, or the paper's :math:`U V^\top`; see
+        :func:`mtl_lib.polar.value_and_polar`.
+
+    Returns
+    -------
+    Tensor
+        A scalar, float32 or float64.
+
+    Raises
+    ------
+    ConfigError
+        For a kind, method or null that does not exist, a wrong number of weights, or fewer than two axes.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[3.0, 3.0], [4.0, 4.0]], requires_grad=True)  # two tasks, alike
+    >>> norm = tensor_trace_norm(x)
+    >>> norm.backward()
+    >>> norm.item(), x.grad
+    (7.071..., tensor([[0.4243, 0.4243],
+            [0.5657, 0.5657]]))
+    """
+    kind, null = checked_kind(kind), checked_null(null)
+    return _TensorTraceNorm.apply(x, kind, weights_for(kind, x.ndim, weights), method, null)
+
+
+class _StackPenalty(torch.autograd.Function):
+    """The weighted trace norm of one layer as a function of the T tasks' separate tensors."""
+
+    @staticmethod
+    def forward(ctx, penalty, weights, *tensors):
+        wanted = any(ctx.needs_input_grad[2:])
+        gradients = [torch.zeros_like(t) for t in tensors] if wanted else None
+        value = penalty._layer(tensors, weights, gradients, 1.0)
+        if gradients is not None:
+            ctx.save_for_backward(*gradients)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream):
+        gradients = [(upstream * g).to(g.dtype) for g in ctx.saved_tensors]
+        return None, None, *gradients
+
+
+class TraceNormPenalty:
+    r"""Gamma times the tensor trace norms of a network's layers, with T tasks' weights at each.
+
+    Either add it to the loss (``loss + penalty(stacks)``), or, cheaper and unaffected by mixed precision, call
+    :meth:`add_gradient_` once per optimiser step, after the loss's own gradients are complete and unscaled;
+    or replace the sub-gradient by :meth:`prox_` after the optimiser's step, which reaches exact low rank.
+
+    Parameters
+    ----------
+    kind : {"laf", "tucker", "tt"}
+        The tensor trace norm; see :func:`tensor_trace_norm`.
+    gamma : float
+        Strength, at least 0.  The same number means different things to different kinds: a ResNet-34 with
+        two tasks starts near 1342 (laf), 22905 (tt) and 34281 (tucker) at gamma 1.
+    weights : sequence of float, optional
+        The :math:`\gamma_i` of every layer's unfoldings, relative to gamma; default 1.
+    method : {"auto", "svd", "gram", "closed"}
+        See :mod:`mtl_lib.polar`.
+
+    Raises
+    ------
+    ConfigError
+        For a kind or method that does not exist, or a gamma that is negative or not finite.
+
+    Examples
+    --------
+    >>> nets = [torch.nn.Linear(3, 2) for _ in range(2)]
+    >>> stacks = {"weight": [net.weight for net in nets]}
+    >>> penalty = TraceNormPenalty("laf", gamma=0.01)
+    >>> penalty
+    TraceNormPenalty(kind='laf', gamma=0.01, weights=None, method='auto')
+    >>> value = penalty.add_gradient_(stacks)
+    >>> bool(torch.isclose(value, penalty(stacks))), nets[0].weight.grad.shape
+    (True, torch.Size([2, 3]))
+    """
+
+    def __init__(
+        self,
+        kind: str = "laf",
+        gamma: float | int = 1e-3,
+        weights: Sequence[float | int] | None = None,
+        method: str = "auto",
+    ):
+        self.kind = checked_kind(kind)
+        if not 0 <= gamma < math.inf:
+            raise ConfigError(f"gamma is {gamma}; it must be at least 0 and finite")
+        if method not in METHODS:
+            raise ConfigError(f"method is {method!r}; it may be one of {', '.join(METHODS)}")
+        self.gamma = float(gamma)
+        self.weights = None if weights is None else tuple(float(w) for w in weights)
+        self.method = method
+
+    def __repr__(self) -> str:
+        return (
+            f"TraceNormPenalty(kind={self.kind!r}, gamma={self.gamma}, weights={self.weights}, "
+            f"method={self.method!r})"
+        )
+
+    def _layers(self, stacks: Mapping[str, Sequence[Tensor]]):
+        """Name, tensors and weights of every layer, checked."""
+        for name, tensors in stacks.items():
+            task_rows.check(name, tensors)
+            try:
+                yield name, tuple(tensors), weights_for(self.kind, tensors[0].ndim + 1, self.weights)
+            except ConfigError as error:
+                raise ConfigError(f"layer {name!r}: {error}") from None
+
+    def _layer(
+        self,
+        tensors: Sequence[Tensor],
+        weights: Sequence[float | int],
+        gradients: Sequence[Tensor | None] | None,
+        alpha: float | int,
+    ) -> Tensor:
+        """Weighted trace norm of one layer; ``alpha`` times its sub-gradient is added to `gradients`."""
+        if self.kind == "laf" and task_rows.is_direct(tensors, self.method):
+            into = None if gradients is None else [gradients]
+            return weights[0] * task_rows.add_polars([tensors], into, alpha * weights[0], self.method)[0]
+        stack = torch.stack([t.detach() for t in tensors])
+        terms, total = weighted_terms(
+            paper_order(stack), self.kind, weights, self.method, "minimum", gradients is not None
+        )
+        if gradients is not None and total is not None:
+            for into, part in zip(gradients, torch_order(total), strict=True):
+                if into is not None:
+                    into.add_(part, alpha=alpha)
+        return (terms * terms.new_tensor(weights)).sum()
+
+    def __call__(self, stacks: Mapping[str, Sequence[Tensor]]) -> Float[Tensor, ""]:
+        """Value of the penalty, differentiable with respect to every tensor in `stacks`.
+
+        Parameters
+        ----------
+        stacks : mapping of str to sequence of Tensor
+            For every layer its T tasks' weights, in PyTorch's layout and of one shape.
+
+        Returns
+        -------
+        Tensor
+            A scalar; 0 for gamma 0 (and every gradient then 0).
+
+        Raises
+        ------
+        ConfigError
+            For tensors that do not fit together, or a wrong number of weights for a layer's axes.
+
+        Examples
+        --------
+        >>> w = torch.ones(2, 3, requires_grad=True)
+        >>> TraceNormPenalty(gamma=0.5)({"fc": [w, w]}).backward()
+        >>> w.grad[0, 0].item()
+        0.2886...
+        """
+        values = [
+            _StackPenalty.apply(self, weights, *tensors) for _, tensors, weights in self._layers(stacks)
+        ]
+        return self.gamma * torch.stack(values).sum() if values else torch.zeros(())
+
+    @torch.no_grad()
+    def add_gradient_(self, stacks: Mapping[str, Sequence[Tensor]]) -> Float[Tensor, ""]:
+        """Add gamma times the sub-gradient to every ``.grad``; the fast way, once per optimiser step.
+
+        Call it after ``backward`` (and after a gradient scaler's ``unscale_``), not inside the loop over
+        micro-batches.  With gamma 0 nothing is touched, not even a ``.grad`` that is None.
+
+        Parameters
+        ----------
+        stacks : mapping of str to sequence of Tensor
+            For every layer its T tasks' weights.  Tensors that need no gradient get none.
+
+        Returns
+        -------
+        Tensor
+            The penalty's value, a detached scalar on the weights' device.
+
+        Raises
+        ------
+        ConfigError
+            For tensors that do not fit together, are not leaves, or a wrong number of weights.
+
+        Examples
+        --------
+        >>> w = [torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2)]
+        >>> TraceNormPenalty(gamma=0.5).add_gradient_({"fc": w})
+        tensor(1.7321)
+        >>> w[1].grad[0, 0].item()
+        0.1443...
+        """
+        layers = list(self._layers(stacks))
+        if not layers or self.gamma == 0:
+            return layers[0][1][0].new_zeros((), dtype=torch.float32) if layers else torch.zeros(())
+        targets = [task_rows.gradients(name, tensors) for name, tensors, _ in layers]
+        values: list[Tensor] = []
+        groups: dict[int, list[int]] = {}  # layers of one number of tasks share their small algebra
+        for i, ((_, tensors, weights), gradients) in enumerate(zip(layers, targets, strict=True)):
+            if self.kind == "laf" and task_rows.is_direct(tensors, self.method):
+                groups.setdefault(len(tensors), []).append(i)
+            else:
+                values.append(self._layer(tensors, weights, gradients, self.gamma))
+        for members in groups.values():
+            weight = layers[members[0]][2][0]  # LAF has one weight, the same for every layer
+            chosen, into = [layers[i][1] for i in members], [targets[i] for i in members]
+            norms = task_rows.add_polars(chosen, into, self.gamma * weight, self.method)
+            values += [weight * norm for norm in norms]
+        return self.gamma * torch.stack(values).sum()
+
+    @torch.no_grad()
+    def terms(self, stacks: Mapping[str, Sequence[Tensor]]) -> dict[str, Float[Tensor, " terms"]]:
+        """Every layer's trace norms, one per unfolding, without gamma and weights: for logging.
+
+        Parameters
+        ----------
+        stacks : mapping of str to sequence of Tensor
+            For every layer its T tasks' weights.
+
+        Returns
+        -------
+        dict of str to Tensor
+            For every layer ``[terms]``; see :func:`mode_norms`.
+
+        Examples
+        --------
+        >>> w = [torch.ones(2, 3), torch.ones(2, 3)]
+        >>> TraceNormPenalty("tt").terms({"fc": w})
+        {'fc': tensor([3.4641, 3.4641])}
+        """
+        return {
+            name: mode_norms(paper_order(torch.stack([t.detach() for t in tensors])), self.kind, self.method)
+            for name, tensors, _ in self._layers(stacks)
+        }
+
+    @torch.no_grad()
+    def prox_(self, stacks: Mapping[str, Sequence[Tensor]], step_size: float | int) -> None:
+        r"""Proximal step in place: every singular value of every layer shrinks by ``step_size * gamma``.
+
+        For LAF a T x T mixing of the tasks; the sums over several unfoldings have no such step.  Call it
+        after the optimiser's step with the learning rate of that step.
+
+        Parameters
+        ----------
+        stacks : mapping of str to sequence of Tensor
+            For every layer its T tasks' weights; changed in place.
+        step_size : float
+            At least 0.
+
+        Raises
+        ------
+        ConfigError
+            For a kind other than ``laf``, a negative step size, or tensors that do not fit together.
+
+        Examples
+        --------
+        >>> w = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])]
+        >>> TraceNormPenalty(gamma=2.0).prox_({"fc": w}, step_size=0.5)
+        >>> [row.round(decimals=6).abs() for row in w]
+        [tensor([2., 0.]), tensor([0., 0.])]
+        """
+        if self.kind != "laf":
+            raise ConfigError(
+                f"the proximal step exists for kind 'laf' only, and this penalty's is {self.kind!r}"
+            )
+        if not 0 <= step_size < math.inf:
+            raise ConfigError(f"step_size is {step_size}; it must be at least 0 and finite")
+        for _, tensors, weights in self._layers(stacks):
+            tau = step_size * self.gamma * weights[0]
+            if tau:
+                task_rows.shrink_(tensors, tau, self.method)

@@ -1,0 +1,99 @@
+"""The matrices behind a tensor trace norm: which unfoldings a kind sums, their norms and sub-gradients."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mtl_lib.errors import ConfigError
+from mtl_lib.polar import value_and_polar
+from mtl_lib.unfold import fold, tt_fold, tt_unfold, unfold
+
+KINDS = ("laf", "tucker", "tt")
+
+
+def checked_kind(kind: str) -> str:
+    """`ConfigError` for a kind that does not exist."""
+    if kind not in KINDS:
+        raise ConfigError(f"kind is {kind!r}; it may be one of {', '.join(KINDS)}")
+    return kind
+
+
+def weights_for(kind: str, axes: int, weights: Sequence[float | int] | None) -> list[float]:
+    """One weight per unfolding; `ConfigError` for a wrong count or value."""
+    if axes < 2:
+        raise ConfigError(
+            f"a tensor trace norm needs at least two axes, the last one for the tasks; given: {axes}"
+        )
+    count = {"laf": 1, "tucker": axes, "tt": axes - 1}[kind]
+    if weights is None:
+        return [1.0] * count
+    if len(weights) != count:
+        raise ConfigError(
+            f"weights has {len(weights)} entries, but {kind!r} on a tensor with {axes} axes sums {count} "
+            f"unfolding{'s' if count > 1 else ''}: give {count}, or None for equal weights"
+        )
+    for weight in weights:
+        if not 0 <= weight < math.inf:
+            raise ConfigError(f"weights holds {weight}; every one must be at least 0 and finite")
+    return [float(weight) for weight in weights]
+
+
+def _unfoldings(x: Tensor, kind: str) -> list[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+    """The matrices of a kind, each with the function that folds a matrix like it back."""
+    axes, shape = x.ndim, x.shape
+    if kind == "laf":
+        return [(unfold(x, -1), lambda m: fold(m, -1, shape))]
+    if kind == "tucker":
+        return [(unfold(x, i), lambda m, i=i: fold(m, i, shape)) for i in range(axes)]
+    return [(tt_unfold(x, k), lambda m, k=k: tt_fold(m, k, shape)) for k in range(1, axes)]
+
+
+def weighted_terms(
+    x: Tensor, kind: str, weights: Sequence[float | int], method: str, null: str, want_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Unweighted trace norms of the unfoldings, and the weighted sum of their folded polar factors."""
+    values = []
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    gradient = torch.zeros(x.shape, dtype=dtype, device=x.device) if want_gradient else None
+    for weight, (matrix, back) in zip(weights, _unfoldings(x.detach(), kind), strict=True):
+        # The closed form is for one unfolding with two rows; the others of the same tensor go by `gram`.
+        own = "gram" if method == "closed" and min(matrix.shape) != 2 else method
+        value, polar = value_and_polar(matrix.to(dtype), own, null, value_only=not want_gradient)
+        values.append(value)
+        if gradient is not None and polar is not None:
+            gradient.add_(back(polar), alpha=weight)
+    return torch.stack(values), gradient
+
+
+def mode_norms(x: Float[Tensor, "..."], kind: str = "laf", method: str = "auto") -> Float[Tensor, " terms"]:
+    """The terms of a tensor trace norm one by one, without weights and not differentiable: for logging.
+
+    Parameters
+    ----------
+    x : Tensor
+        Tasks on the last axis.
+    kind : {"laf", "tucker", "tt"}
+        Which sum.
+    method : {"auto", "svd", "gram", "closed"}
+        See :mod:`mtl_lib.polar`.
+
+    Returns
+    -------
+    Tensor
+        ``[terms]``: 1 for laf, the number of axes for tucker, one less for tt.
+
+    Raises
+    ------
+    ConfigError
+        For a kind or method that does not exist, or fewer than two axes.
+
+    Examples
+    --------
+    >>> mode_norms(torch.ones(2, 2, 2), "tucker")
+    tensor([2.8284, 2.8284, 2.8284])
+    """
+    kind = checked_kind(kind)
+    return weighted_terms(x, kind, weights_for(kind, x.ndim, None), method, "minimum", False)[0]

@@ -1,0 +1,470 @@
+"""The loop does what the paper's equations say, and a run that was interrupted ends in the same bits."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy_faces import toy_config, toy_sets, unhooked
+
+from mtl_lib import tasks
+from mtl_lib.adversary import ganin_ramp
+from mtl_lib.checkpoint import load_checkpoint
+from mtl_lib.config import TrainConfig
+from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from mtl_lib.train import fit, learning_rate, read_log
+
+SETS = toy_sets()
+
+
+def run(out, config=None, sets=SETS, **arguments):
+    return fit(config or toy_config(), sets, out=out, progress=False, accelerator="cpu", **arguments)
+
+
+def weights(out, name="last", start=""):
+    tensors, _ = load_checkpoint(Path(out) / f"{name}.safetensors")
+    return {key: value for key, value in tensors.items() if key.startswith(start)}
+
+
+def assert_same_run(a, b):
+    for name in ("last", "best"):
+        one, two = weights(a, name), weights(b, name)
+        assert one.keys() == two.keys()
+        for key in one:
+            assert torch.equal(one[key], two[key]), (name, key)
+
+    def told(out):
+        timing = ("steps_per_second", "seconds_left", "memory")
+        lines = [line for line in read_log(out) if line["event"] in ("train", "validation")]
+        return [{k: v for k, v in line.items() if k not in timing} for line in lines]
+
+    assert told(a) == told(b)
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of each kind, made when first asked for."""
+    runs = {}
+
+    def get(**overrides):
+        key = json.dumps(overrides)
+        if key not in runs:
+            runs[key] = tmp_path_factory.mktemp("whole") / "run"
+            run(runs[key], toy_config(**overrides))
+        return runs[key]
+
+    return get
+
+
+# ------------------------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 8])
+def test_resume_after_a_crash_equals_the_uninterrupted_run(tmp_path, whole, step):
+    def crash(done):
+        if done == step:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(tmp_path / "run", on_step=crash)
+    result = run(tmp_path / "run", resume=True)
+    assert result.finished and result.step == 8
+    assert_same_run(tmp_path / "run", whole())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"pinned": True, "gamma": 0.3},
+        {"norm": "tucker", "init": "independent", "schedule": "constant", "momentum": 0.0},
+        {"tasks": ("landmarks",), "channels_last": False, "clip": 0.5, "landmark_loss": "l2"},
+    ],
+)
+def test_resume_is_exact_for_other_settings_too(tmp_path, whole, overrides):
+    def crash(done):
+        if done == 5:
+            raise Crash
+
+    config = toy_config(**overrides)
+    with pytest.raises(Crash):
+        run(tmp_path / "run", config, on_step=crash)
+    run(tmp_path / "run", dataclasses.replace(config, save_every=2), resume=True)
+    assert_same_run(tmp_path / "run", whole(**overrides))
+
+
+def test_a_killed_process_resumes_to_the_same_bits(tmp_path, whole):
+    program = (
+        "import os, signal, sys; from toy_faces import toy_config, toy_sets; from mtl_lib.train import fit;"
+        "fit(toy_config(), toy_sets(), out=sys.argv[1], progress=False, accelerator='cpu',"
+        " on_step=lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 5 else None)"
+    )
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    child = subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], env=environment)
+    assert child.returncode == -signal.SIGKILL
+    assert [line["step"] for line in read_log(tmp_path / "run") if line["event"] == "train"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    with open(tmp_path / "run" / "log.jsonl", "a") as file:
+        file.write('{"event": "train", "st')  # a line that the kill cut short
+    run(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", whole())
+
+
+def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path, whole):
+    def interrupt(done):
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = run(tmp_path / "run", on_step=interrupt)
+    assert not result.finished and result.step == 5
+    assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert run(tmp_path / "run", resume=True).finished
+    assert_same_run(tmp_path / "run", whole())
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path, whole):
+    before = weights(whole())
+    result = run(whole(), resume=True)
+    assert result.finished and result.step == 8 and result.validation
+    assert all(torch.equal(before[key], value) for key, value in weights(whole()).items())
+
+
+# --------------------------------------------------------------------------------------- what a step does
+
+
+def stacked(out):
+    """Layer -> [T, n] in float64."""
+    found = weights(out, start="model/net.trunk.nets.")
+    layers = {key.split(".", 4)[4] for key in found if found[key].ndim == 4}
+    nets = {key.split(".")[3] for key in found}
+    return {
+        layer: torch.stack(
+            [found[f"model/net.trunk.nets.{t}.{layer}"].flatten().double() for t in sorted(nets)]
+        )
+        for layer in layers
+    }
+
+
+def test_the_penalty_adds_the_polar_factor_once_per_step(tmp_path):
+    """After one plain SGD step the weights differ from those without penalty by -lr gamma U V^T."""
+    settings = {"steps": 1, "momentum": 0.0, "schedule": "constant", "lr": 0.01, "init": "independent"}
+    run(tmp_path / "without", toy_config(gamma=0.0, **settings))
+    run(tmp_path / "with", toy_config(gamma=0.5, **settings))
+    start = tasks.Networks(toy_config(**settings), tasks.make_tasks(toy_config(), SETS)).net.stacks()
+    without, with_ = stacked(tmp_path / "without"), stacked(tmp_path / "with")
+    assert set(without) == set(start) and len(start) == 9
+    for layer, before in start.items():
+        rows = torch.stack([w.detach().flatten().double() for w in before])
+        u, _, vt = torch.linalg.svd(rows, full_matrices=False)
+        expected = -0.01 * 0.5 * u @ vt
+        torch.testing.assert_close(with_[layer] - without[layer], expected, rtol=1e-3, atol=1e-6)
+    # Nothing but the stacked weights is touched by the penalty.
+    one, two = weights(tmp_path / "without", start="model"), weights(tmp_path / "with", start="model")
+    for key in one:
+        if one[key].ndim != 4 and "running" not in key:
+            assert torch.equal(one[key], two[key]), key
+
+
+def test_without_penalty_and_adversary_a_task_trains_as_if_alone(tmp_path):
+    settings = {"gamma": 0.0, "ada": 0.0}
+    run(tmp_path / "both", toy_config(**settings))
+    run(tmp_path / "alone", toy_config(tasks=("expression",), **settings))
+    both, alone = weights(tmp_path / "both"), weights(tmp_path / "alone")
+    compared = [key for key in alone if key.startswith("model/")]
+    assert len(compared) > 50
+    for key in compared:
+        assert torch.equal(both[key], alone[key]), key
+
+
+def test_the_penalty_shrinks_the_trace_norm_and_the_log_says_how_much(tmp_path):
+    for gamma in (0.0, 0.5):
+        run(tmp_path / str(gamma), toy_config(gamma=gamma, norm="tt"))
+    norms = {gamma: read_log(tmp_path / str(gamma))[-2]["trace_norms"] for gamma in (0.0, 0.5)}
+    assert len(norms[0.5]) == 4 and sum(norms[0.5]) < 0.98 * sum(norms[0.0])
+    # The last TT unfolding is LAF's: its value again from the checkpoint, by SVD.
+    laf = sum(torch.linalg.svdvals(rows).sum().item() for rows in stacked(tmp_path / "0.5").values())
+    assert norms[0.5][-1] == pytest.approx(laf, rel=1e-5)
+
+
+def test_pinned_norms_stay_and_unpinned_do_not(tmp_path):
+    start = tasks.Networks(toy_config(), tasks.make_tasks(toy_config(), SETS)).net.stacks()
+    norms = {layer: torch.stack([w.detach().double().norm() for w in ws]) for layer, ws in start.items()}
+    for pinned in (True, False):
+        run(tmp_path / str(pinned), toy_config(gamma=0.5, pinned=pinned))
+        now = {layer: rows.norm(dim=1) for layer, rows in stacked(tmp_path / str(pinned)).items()}
+        kept = [torch.allclose(now[layer], norms[layer], rtol=1e-5) for layer in norms]
+        assert all(kept) if pinned else not any(kept)
+
+
+def test_weight_decay_spares_stacked_weights_biases_and_norms(tmp_path):
+    settings = {"steps": 1, "momentum": 0.0, "schedule": "constant"}
+    run(tmp_path / "0", toy_config(**settings))
+    run(tmp_path / "1", toy_config(weight_decay=0.5, **settings))
+    a, b = weights(tmp_path / "0", start="model"), weights(tmp_path / "1", start="model")
+    changed = {key for key in a if not torch.equal(a[key], b[key])}
+    assert changed == {
+        key
+        for key in a
+        if key.endswith("weight") and ("heads" in key or "adversary" in key) and a[key].ndim == 2
+    }
+
+
+def test_schedule_and_reversal_are_logged_as_they_were_used(whole):
+    lines = [line for line in read_log(whole()) if line["event"] == "train"]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    for line in lines:
+        step = line["step"] - 1
+        assert line["lr"] == learning_rate(toy_config(), step)
+        assert line["reversal"] == pytest.approx(0.1 * ganin_ramp(step / 8))
+        parts = line["expression"] + 3 * line["landmarks"] + line["domain"]
+        assert line["loss"] == pytest.approx(parts, rel=1e-5)
+    assert learning_rate(toy_config(schedule="constant"), 7) == toy_config().lr
+
+
+def test_the_adversary_reaches_the_networks_with_reversed_sign(tmp_path):
+    """One SGD step: the difference that ada makes to the trunks is proportional to ada and points up."""
+    settings = {
+        "steps": 1,
+        "momentum": 0.0,
+        "schedule": "constant",
+        "lr": 0.01,
+        "gamma": 0.0,
+        "ada_ramp": False,
+    }
+    found = {}
+    for ada in (1e-9, 1.0, 2.0):  # 1e-9, not 0: the classifier must exist
+        run(tmp_path / str(ada), toy_config(ada=ada, **settings))
+        found[ada] = weights(tmp_path / str(ada), start="model/net.trunk")
+    keys = [key for key in found[1.0] if key.endswith("weight")]
+    first = torch.cat([(found[1.0][key] - found[1e-9][key]).flatten() for key in keys]).double()
+    second = torch.cat([(found[2.0][key] - found[1e-9][key]).flatten() for key in keys]).double()
+    assert first.norm() > 1e-6
+    torch.testing.assert_close(second, 2 * first, rtol=1e-2, atol=1e-3 * first.abs().max().item())
+
+    # Independent gradient of the domain loss, at the same start and on the same pictures.
+    config = toy_config(ada=1.0, **settings)
+    from mtl_lib.train import LOOKS, TaskBatches
+
+    train = tasks.split_sets(config, SETS)["train"]
+    batches = TaskBatches(train, 4, 0, "cpu", LOOKS["full"]).batch(0)
+    networks = tasks.Networks(config, tasks.make_tasks(config, train))
+    features = [networks.net.features(batch.images, t) for t, batch in enumerate(batches)]
+    logits = networks.adversary(torch.cat(features))
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0] * 4 + [1] * 4))
+    parameters = [networks.get_parameter(key.removeprefix("model/")) for key in keys]
+    ascent = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]).double()
+    cosine = torch.nn.functional.cosine_similarity(first, ascent, dim=0)
+    assert cosine > 0.999
+    assert (first.norm() / ascent.norm()).item() == pytest.approx(0.01, rel=0.01)
+
+
+def test_one_task_has_no_adversary(tmp_path):
+    run(tmp_path / "run", toy_config(tasks=("landmarks",)))
+    assert not any("adversary" in key for key in weights(tmp_path / "run"))
+    assert "domain" not in next(line for line in read_log(tmp_path / "run") if line["event"] == "train")
+
+
+def test_both_tasks_are_learnt(tmp_path):
+    config = toy_config(width=4, steps=60, batch_size=16, validate_every=20, save_every=60, log_every=20)
+    result = run(tmp_path / "run", config, toy_sets(count=120))
+    assert result.validation["expression/macro_recall"] > 60  # chance is 33
+    assert result.validation["landmarks/nme"] < 0.6 * result.validation["landmarks/mean_shape_nme"]
+
+
+# --------------------------------------------------------------------------- what is looked at, and chosen
+
+
+def test_the_test_people_are_never_looked_at(tmp_path, whole):
+    index = tasks.split_by_person([SETS[name] for name in sorted(SETS)], toy_config().fractions, 0)
+    altered = {}
+    for name, (_, _, test) in zip(sorted(SETS), index, strict=True):
+        faces = SETS[name]
+        images = faces.images.clone()
+        images[test] = 255 - images[test]
+        points = None if faces.landmarks is None else faces.landmarks.clone()
+        if points is not None:
+            points[test] += 5
+        altered[name] = dataclasses.replace(faces, images=images, landmarks=points)
+    run(tmp_path / "run", sets=altered)
+    assert_same_run(tmp_path / "run", whole())
+
+
+def test_the_best_checkpoint_is_the_best_on_validation(tmp_path):
+    config = toy_config(steps=12, validate_every=2, lr=0.3)
+    result = run(tmp_path / "run", config)
+    seen = [line for line in read_log(tmp_path / "run") if line["event"] == "validation"]
+    assert len(seen) == 6
+    for line in seen:
+        assert line["score"] == line["expression/macro_recall"] - line["landmarks/nme"]
+    best = max(seen, key=lambda line: line["score"])
+    assert result.best_step == best["step"] == load_checkpoint(tmp_path / "run/best.safetensors")[1]["step"]
+    assert {key: best[key] for key in result.validation} == result.validation
+
+
+def test_single_task_and_joint_runs_have_the_same_test_people():
+    both = tasks.split_sets(toy_config(), SETS)
+    alone = tasks.split_sets(toy_config(tasks=("landmarks",)), SETS)
+    for part in tasks.PARTS:
+        assert alone[part]["landmarks"].persons == both[part]["landmarks"].persons
+        people = {p: {x for f in both[p].values() for x in f.persons} for p in tasks.PARTS}
+    assert not people["train"] & people["test"] and not people["train"] & people["validation"]
+
+
+def test_class_weights_are_what_they_are_called():
+    labels = torch.tensor([0] * 8 + [1] * 2)
+    faces = dataclasses.replace(
+        SETS["expression"].select(range(10)), labels=labels, classes=("a", "b", "absent")
+    )
+    weighed = {}
+    for kind in ("none", "sqrt", "balanced"):
+        (task,) = tasks.make_tasks(
+            toy_config(tasks=("expression",), class_weights=kind), {"expression": faces}
+        )
+        weighed[kind] = task.weights
+        assert task.weights[labels].mean().item() == pytest.approx(1)
+    assert weighed["none"][0] == weighed["none"][1] == 1
+    assert (weighed["sqrt"][1] / weighed["sqrt"][0]).item() == pytest.approx(2)
+    assert (weighed["balanced"][1] / weighed["balanced"][0]).item() == pytest.approx(4)
+    assert weighed["balanced"][2] == 0
+
+
+def test_a_run_leaves_random_numbers_and_precision_as_they_were(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    run(tmp_path / "run", toy_config(steps=2, tf32=False))
+    assert torch.equal(torch.rand(3), expected)
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+# ------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_divergence_is_reported_and_the_last_good_state_kept(tmp_path):
+    out = tmp_path / "run"
+
+    def spoil(done):
+        if done == 5:  # step 6 divides by it
+            spoiled.networks.net.heads[0].weight.data[0, 0] = math.nan
+
+    from mtl_lib import train
+
+    made = train._Run.__init__
+
+    def remember(self, *arguments):
+        nonlocal spoiled
+        made(self, *arguments)
+        spoiled = self
+
+    spoiled = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train._Run, "__init__", remember)
+        with pytest.raises(DivergenceError, match=r"step 6.*last\.safetensors.*smaller lr"):
+            run(out, on_step=spoil)
+    tensors, meta = load_checkpoint(out / "last.safetensors")
+    assert meta["step"] == 4
+    assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+    assert run(out, resume=True).finished
+
+
+def test_a_learning_rate_far_too_large_diverges_with_one_message(tmp_path):
+    with pytest.raises(DivergenceError, match="not finite"):
+        run(tmp_path / "run", toy_config(lr=1e30, steps=20))
+    assert (
+        all(np.isfinite(v).all() for v in weights(tmp_path / "run").values() if v.is_floating_point())
+        if (tmp_path / "run/last.safetensors").exists()
+        else True
+    )
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path, whole):
+    before = weights(whole())
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run(whole())
+    assert all(torch.equal(before[key], value) for key, value in weights(whole()).items())
+
+
+def test_resuming_with_other_settings_or_faces_is_refused(whole):
+    with pytest.raises(CheckpointError, match=r"gamma: 0\.01 -> 0\.2"):
+        run(whole(), toy_config(gamma=0.2), resume=True)
+    with pytest.raises(CheckpointError, match="made with other faces for 'expression'"):
+        run(whole(), sets=toy_sets(seed=1), resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    run(tmp_path / "run", toy_config(steps=3))
+    path = tmp_path / "run/last.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: damaged"):
+        run(tmp_path / "run", toy_config(steps=3), resume=True)
+
+
+def test_faces_that_do_not_serve_the_task_are_named(tmp_path):
+    with pytest.raises(DataError, match="no faces for the task 'landmarks'"):
+        run(tmp_path / "a", sets={"expression": SETS["expression"]})
+    with pytest.raises(DataError, match="'stripes' has no landmarks"):
+        run(tmp_path / "b", sets={"expression": SETS["expression"], "landmarks": SETS["expression"]})
+    with pytest.raises(DataError, match="32 pixels; the configuration says 48"):
+        run(tmp_path / "c", toy_config(pixels=48))
+    assert not any((tmp_path / name).exists() for name in "abc")
+
+
+def test_devices_and_precisions_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="32-true"):
+        run(tmp_path / "a", toy_config(precision="16-mixed"))
+    with pytest.raises(ConfigError, match="quantum"):
+        fit(toy_config(), SETS, out=tmp_path / "b", accelerator="quantum")
+
+
+def test_brain_float_runs_on_a_cpu_with_float32_weights(tmp_path):
+    assert run(tmp_path / "run", toy_config(precision="bf16-mixed", steps=2)).finished
+    assert {v.dtype for k, v in weights(tmp_path / "run", start="model").items() if "num_b" not in k} == {
+        torch.float32
+    }
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_resume_on_a_gpu(tmp_path, precision):
+    config = toy_config(precision=precision)
+    fit(config, SETS, out=tmp_path / "whole", accelerator="cuda", progress=False)
+
+    def crash(done):
+        if done == 5:
+            raise Crash
+
+    with pytest.raises(Crash):
+        fit(config, SETS, out=tmp_path / "run", accelerator="cuda", progress=False, on_step=crash)
+    assert fit(config, SETS, out=tmp_path / "run", accelerator="cuda", progress=False, resume=True).finished
+    one, two = weights(tmp_path / "whole", start="model"), weights(tmp_path / "run", start="model")
+    for key in one:
+        # A GPU adds in an order that may vary; bits are promised on the CPU only.
+        torch.testing.assert_close(one[key], two[key], rtol=1e-2, atol=1e-3)
+
+
+def test_settings_of_the_presets_are_allowed():
+    for budget in ("smoke", "cpu", "t4", "full"):
+        config = TrainConfig.for_budget(budget)
+        assert config.budget == budget and config.steps > 0
+    full = unhooked("mtl_lib/config.py").TrainConfig.for_budget("full")
+    assert (full.width, full.batch_size, full.lr, full.pixels) == (64, 256, 0.01, 96)  # the paper's
