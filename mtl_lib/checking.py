@@ -130,21 +130,22 @@ def _short(value: Any) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-class _Unanswered(Exception):
-    """A stub was called, or a function forgot to return."""
+class Unanswered(Exception):
+    """A stub was called, or a function forgot to return; raised by a check for an answer that acts in place."""
 
 
 class _Answer:
     """The reader's function, watched: a stub is told from a mistake."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, returns: bool):
         self.function = function
+        self.returns = returns
         self.calls = 0
 
     def __call__(self, *arguments, **keywords):
         result = self.function(*arguments, **keywords)
-        if result is None or result is ...:
-            raise _Unanswered
+        if self.returns and (result is None or result is ...):
+            raise Unanswered("The function returned nothing; if you wrote one, does it `return`?")
         self.calls += 1
         return result
 
@@ -158,7 +159,7 @@ def _where(error: Exception) -> str:
     return f" (at `{own[-1].line}`)" if own and own[-1].line else ""
 
 
-def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]]) -> bool:
+def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]], returns: bool = True) -> bool:
     """Check an answer to an exercise and print the verdict.
 
     Parameters
@@ -170,6 +171,9 @@ def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]]) -> boo
         result of a function.
     cases : callable
         ``cases(answer)`` yields the :class:`Case` objects.
+    returns : bool, optional
+        Whether the answer is a function that returns something; one that only changes its arguments need not,
+        and its cases raise :class:`Unanswered` where nothing was changed at all.
 
     Returns
     -------
@@ -194,7 +198,7 @@ def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]]) -> boo
     if answer is None or answer is ...:
         print(f"{verdict} no answer yet. Fill in the stub above and run both cells again.")
         return False
-    watched = _Answer(answer) if callable(answer) else answer
+    watched = _Answer(answer, returns) if callable(answer) else answer
     passed: list[Case] = []
     try:
         for case in cases(watched):
@@ -202,11 +206,9 @@ def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]]) -> boo
                 print(f"{verdict} not yet. {case.name}: {wrong.rstrip('.')}.")
                 return False
             passed.append(case)
-    except _Unanswered:
-        if watched.calls == 0:
-            print(
-                f"{verdict} no answer yet. The function returned nothing; if you wrote one, does it `return`?"
-            )
+    except Unanswered as error:
+        if watched.calls == 0 or not returns:
+            print(f"{verdict} no answer yet. {error}")
         else:
             print(
                 f"{verdict} not yet. After {passed[-1].name if passed else 'the first call'}: returned nothing."

@@ -19,7 +19,7 @@ from mtl_lib.plots import display_html, slider_html, use_style
 
 __all__ = ["Case", "check", "compare", "device", "setup", "slider"]
 
-MINUTES: dict[int, dict[str, float]] = {
+MINUTES: dict[int, dict[str, float | int]] = {
     1: {"smoke": 0.1, "cpu": 1, "t4": 1},
     3: {"smoke": 0.2, "cpu": 1, "t4": 1},
 }
@@ -49,7 +49,7 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-def setup(chapter: int, minutes: Mapping[str, float] | None = None) -> str:
+def setup(chapter: int, minutes: Mapping[str, float | int] | None = None) -> str:
     """Begin a chapter: figure style, and one line on device, budget and expected time.
 
     Parameters

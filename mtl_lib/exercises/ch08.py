@@ -6,11 +6,13 @@ that needs no memory.  Each check runs them on small networks or sets whose righ
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_lib.checking import Unanswered
 from mtl_lib.sharing import MultiTaskNet, soft_share
 from mtl_lib.teach import Case, check
 from mtl_lib.trace_norm import TraceNormPenalty
@@ -139,6 +141,8 @@ def _accumulation_cases(answer: Callable) -> Iterator[Case]:
         for p in net.parameters():
             p.grad = torch.full_like(p, 7.0)  # left behind by the step before
         answer(net, loss, parts, penalty)
+        if all(bool((p.grad == 7.0).all()) for p in net.parameters()):
+            raise Unanswered("It changed no `.grad`.")
         for (which, p), wanted in zip(net.named_parameters(), expected, strict=True):
             yield Case(
                 f"{name}: gradient of {which}",
@@ -148,9 +152,9 @@ def _accumulation_cases(answer: Callable) -> Iterator[Case]:
             )
 
 
-def check_8_3(answer: Callable[[nn.Module, Callable, list, TraceNormPenalty], Tensor]) -> bool:
+def check_8_3(answer: Callable[[nn.Module, Callable, list, TraceNormPenalty], Any]) -> bool:
     """Exercise 8.3: `answer(net, loss, parts, penalty)` leaves a whole batch's gradient in every `.grad`."""
-    return check("8.3", answer, _accumulation_cases)
+    return check("8.3", answer, _accumulation_cases, returns=False)
 
 
 def _order_cases(answer: Callable) -> Iterator[Case]:
