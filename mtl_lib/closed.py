@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from mtl_lib.gram import CONDITION_FOR_ONE_PASS, Factor, gram, without_poison
+from mtl_lib.gram import CONDITION_FOR_ONE_PASS, Factor, gram, may_ask, without_poison
 
 
 def _inverse(x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def decompose_two(rows: Sequence[Float[Tensor, "*batch n"]]) -> Factor:
     """
     g, poison = without_poison(gram(rows))
     s2, t, e2, proportional = _split(g)
-    if rows[0].device.type != "cpu" or bool(proportional.any()):
+    if not may_ask(rows[0]) or bool(proportional.any()):
         r2, rs = _residual(rows, t)
         r2, more = without_poison(r2[..., None, None])
         correction = torch.where(proportional, rs.nan_to_num() * _inverse(s2), 0)

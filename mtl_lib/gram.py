@@ -22,7 +22,8 @@ There :math:`\Lambda` itself has a small entry, and a second pass over the colum
 :math:`Z` by :math:`(ZZ^\top)^{-1/2}` (the idea of the one-sided Jacobi method and of CholeskyQR2).
 
 Nothing here asks the device for a number, except that on the CPU, where asking is free, the second pass is
-left out when the first one shows that it is not needed.
+left out when the first one shows that it is not needed.  Under ``torch.compile`` nothing is asked anywhere:
+the question would break the graph.
 """
 
 import functools
@@ -56,6 +57,11 @@ def in_full_precision(function):
             return function(first, *args, **kwargs)
 
     return inner
+
+
+def may_ask(tensor: Tensor) -> bool:
+    """Whether a branch may depend on what is in a tensor: it costs no synchronisation, and breaks no graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 class Factor(NamedTuple):
@@ -276,7 +282,7 @@ def decompose(rows: Sequence[Float[Tensor, "*batch n"]]) -> Factor:
     tensor([4., 3.])
     """
     found = _first_pass(gram(rows))
-    if rows[0].device.type == "cpu" and bool(found.reliable.all()):
+    if may_ask(rows[0]) and bool(found.reliable.all()):
         return _factor(found)
     return _factor(_second_pass(rows, found))
 

@@ -5,11 +5,11 @@ With the singular value decomposition :math:`M = U \Sigma V^\top` the trace norm
 :math:`N V = 0` and :math:`\|N\|_2 \le 1`, and the one of least length is the *polar factor*
 :math:`U_r V_r^\top` over the non-zero singular values.
 
-Four methods compute them:
+Five methods compute them, and ``auto`` chooses:
 
 ``svd``
     The decomposition itself, in the precision of the matrix (float32 at least), after scaling it to entries
-    of at most one.  Made for checks in float64.  In float32 LAPACK loses up to three digits on a matrix of
+    of about one.  Made for checks in float64.  In float32 LAPACK loses up to three digits on a matrix of
     2 x 2,000,000.
 ``gram``
     From the small Gram matrix in float64 (:mod:`mtl_lib.gram`): right to about 1e-7 whatever the spectrum.
@@ -18,13 +18,30 @@ Four methods compute them:
 ``closed``
     The same for matrices with two rows (or columns), in closed form: no iteration, no library call, no
     synchronisation.  Two passes over the matrix, three where the rows are almost proportional.
+``newton_schulz``
+    Matrix products alone (:mod:`mtl_lib.newton_schulz`), in float64: for devices on which an
+    eigendecomposition is slow.  As exact as ``gram`` but for singular values below some 1e-9 of the largest.
+    It knows no singular values, so it serves the value and the polar factor only.
+``randomized``
+    The leading components by random sampling, as in the paper (:mod:`mtl_lib.randomized`).  **Another
+    penalty**, with another sub-gradient, wherever it does not capture everything; it warns where that may be.
 ``auto``
-    ``svd`` for float64, and where the device has no float64 (Apple's MPS); else ``closed`` for a shorter
-    side of two and ``gram`` for any other.
+    ========================================== =============================================
+    matrix                                     method
+    ========================================== =============================================
+    float64, or on a device without float64    ``svd``
+    shorter side of 2                          ``closed``
+    shorter side above 32, on CUDA             ``newton_schulz`` (``gram`` for singular values)
+    any other                                  ``gram``
+    ========================================== =============================================
+
+A method is given by its name, or with settings: ``polar_factor(m, method=Randomized(rank=8))``,
+``trace_norm(m, method=NewtonSchulz(steps=12))``.  The names stand for the settings by default.
 
 Everything is batched over leading axes.  Matrices in float16 and bfloat16 are computed in float32 or better
 and returned in their own type; values are float32 at least, because a sum of singular values soon leaves
 float16.  A matrix with an entry that is not finite gives NaN: never a finite number, never an exception.
+A value beyond the largest number of its type is infinite; the polar factor is right even then.
 """
 
 import torch
@@ -35,63 +52,39 @@ from mtl_lib.closed import decompose_two
 from mtl_lib.errors import ConfigError
 from mtl_lib.gram import Factor, decompose, in_full_precision, mixed
 from mtl_lib.large_gram import decompose_large
+from mtl_lib.methods import METHODS, NULLS, SMALL_SIDE, Method, checked_method, checked_null, known_method
+from mtl_lib.newton_schulz import NewtonSchulz, newton_schulz
+from mtl_lib.randomized import Captured, Randomized, randomized_svd, warn_of_truncation
+from mtl_lib.scaling import normalised, product, working_dtype
 
-METHODS = ("auto", "svd", "gram", "closed")
-NULLS = ("minimum", "full")
-SMALL_SIDE = 32
-"""Longest shorter side that goes the centred and scaled way of `mtl_lib.gram`."""
-
-
-def checked_method(method: str, side: int, like: Tensor) -> str:
-    """The method to use, ``auto`` resolved; `ConfigError` for one that does not exist or does not fit."""
-    if method not in METHODS:
-        raise ConfigError(f"method is {method!r}; it may be one of {', '.join(METHODS)}")
-    if method == "closed" and side != 2:
-        raise ConfigError(
-            f"method 'closed' is for matrices with two rows or two columns, and this one's shorter side is {side}; "
-            "use 'gram' or 'auto'"
-        )
-    if method != "auto":
-        return method
-    if like.dtype == torch.float64 or like.device.type == "mps":
-        return "svd"
-    return "closed" if side == 2 else "gram"
-
-
-def checked_null(null: str) -> str:
-    """`ConfigError` unless the choice of null space exists."""
-    if null not in NULLS:
-        raise ConfigError(f"null is {null!r}; it may be one of {', '.join(NULLS)}")
-    return null
-
-
-def _working_dtype(m: Tensor) -> torch.dtype:
-    return torch.float64 if m.dtype == torch.float64 else torch.float32
-
-
-def _normalised(m: Tensor) -> tuple[Tensor, Tensor]:
-    """Entries of at most one, and what to multiply with; NaN in the scale where an entry is not finite."""
-    largest = m.abs().amax((-2, -1), keepdim=True)
-    # A power of two, so that scaling changes no digit; exponents are kept where both it and 1/it exist.
-    exponent = torch.frexp(largest).exponent.clamp(-120, 120)
-    scale = torch.ldexp(torch.ones_like(largest), exponent)
-    scaled = torch.where(largest.isfinite(), m / scale, 0)
-    return scaled, scale + 0 * largest
+__all__ = [
+    "METHODS",
+    "NULLS",
+    "SMALL_SIDE",
+    "Method",
+    "NewtonSchulz",
+    "Randomized",
+    "checked_method",
+    "checked_null",
+    "effective_rank",
+    "known_method",
+    "polar_factor",
+    "shrinkage",
+    "singular_value_threshold",
+    "singular_values",
+    "trace_norm",
+    "value_and_polar",
+]
 
 
 def _svd_parts(m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """U, sigma, V^T of the normalised matrix, which singular values are not zero, and the scale."""
-    scaled, scale = _normalised(m.to(_working_dtype(m)))
+    scaled, scale = normalised(m.to(working_dtype(m)))
     left, sigma, right = torch.linalg.svd(scaled, full_matrices=False)
     eps = torch.finfo(scaled.dtype).eps
     # LAPACK's error grows about as the root of the number of entries; below it, zero and small look alike.
     tolerance = eps * (m.shape[-2] * m.shape[-1]) ** 0.5
     return left, sigma, right, sigma > tolerance * sigma[..., :1], scale
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product that TF32 cannot touch."""
-    return a @ b if a.device.type == "mps" else a.double() @ b.double()
 
 
 def _wide(m: Tensor) -> tuple[Tensor, bool]:
@@ -100,11 +93,11 @@ def _wide(m: Tensor) -> tuple[Tensor, bool]:
     return (m.mT if tall else m), tall
 
 
-def _factor_of(wide: Tensor, method: str) -> tuple[Factor, Tensor, Tensor]:
+def _factor_of(wide: Tensor, method: Method) -> tuple[Factor, Tensor, Tensor]:
     """Factor of a wide matrix, the matrix it belongs to (float64 ones are scaled), and the scale."""
     scale = torch.ones((*wide.shape[:-2], 1, 1), dtype=torch.float64, device=wide.device)
     if wide.dtype == torch.float64:
-        wide, scale = _normalised(wide)  # squares of what float32 can hold fit into float64 unscaled
+        wide, scale = normalised(wide)  # squares of what float32 can hold fit into float64 unscaled
     if method == "closed":
         return decompose_two(wide.unbind(-2)), wide, scale
     if wide.shape[-2] <= SMALL_SIDE:
@@ -132,9 +125,15 @@ def _empty(m: Tensor) -> bool:
     return m.numel() == 0
 
 
+def _captured(m: Tensor, options: Randomized, what: str, tau: Tensor | float | int = 0) -> Captured:
+    found = randomized_svd(m, options)
+    warn_of_truncation(found, options, what, tau)
+    return found
+
+
 @in_full_precision
 def value_and_polar(
-    m: Float[Tensor, "*batch m n"], method: str = "auto", null: str = "minimum", value_only: bool = False
+    m: Float[Tensor, "*batch m n"], method: Method = "auto", null: str = "minimum", value_only: bool = False
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch m n"] | None]:
     r"""Trace norm and a sub-gradient of it, together.
 
@@ -142,12 +141,13 @@ def value_and_polar(
     ----------
     m : Tensor
         ``[..., m, n]``.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
     null : {"minimum", "full"}
         ``minimum`` gives the polar factor :math:`U_r V_r^\top`, the sub-gradient of least length; ``full`` the
         paper's :math:`U V^\top` over all min(m, n) singular vectors.  They differ only where the rank is not
-        full, and there the second is one arbitrary choice of many, made by a (float64) SVD.
+        full, and there the second is one arbitrary choice of many, made by a (float64) SVD; not by
+        ``randomized`` and ``newton_schulz``, which see no null space.
     value_only : bool
         Leave the second result out.
 
@@ -171,10 +171,19 @@ def value_and_polar(
     >>> torch.allclose(polar, torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
     True
     """
-    method, null = checked_method(method, min(m.shape[-2:]), m), checked_null(null)
+    known_method(method)
+    vectors = method == "auto" and null == "full"
+    method = checked_method(method, min(m.shape[-2:]), m, vectors)
+    null = checked_null(null, method)
     m = m.detach()
     if _empty(m):
-        return m.new_zeros(m.shape[:-2], dtype=_working_dtype(m)), torch.zeros_like(m)
+        return m.new_zeros(m.shape[:-2], dtype=working_dtype(m)), torch.zeros_like(m)
+    if isinstance(method, NewtonSchulz):
+        return newton_schulz(m, method)
+    if isinstance(method, Randomized):
+        found = _captured(m, method, "a trace norm")
+        polar = None if value_only else (found.left @ found.right).to(m.dtype)
+        return found.sigma.sum(-1).to(working_dtype(m)), polar
     if method == "svd":
         left, sigma, right, kept, scale = _svd_parts(m)
         value = (sigma.sum(-1, keepdim=True).unsqueeze(-1) * scale)[..., 0, 0]
@@ -182,28 +191,28 @@ def value_and_polar(
             return value, None
         if null == "minimum":
             left = left * kept.unsqueeze(-2)
-        return value, (_product(left, right) + 0 * scale).to(m.dtype)
+        return value, (product(left, right) + 0 * scale).to(m.dtype)
     wide, tall = _wide(m)
     factor, wide, scale = _factor_of(wide, method)
-    value = (factor.sigma.sum(-1) * scale[..., 0, 0]).to(_working_dtype(m))
+    value = (factor.sigma.sum(-1) * scale[..., 0, 0]).to(working_dtype(m))
     if value_only:
         return value, None
     if null == "full":
         left, _, right, _, poison = _svd_parts(m.double())
-        return value, (_product(left, right) + 0 * poison).to(m.dtype)
+        return value, (product(left, right) + 0 * poison).to(m.dtype)
     polar = _apply(factor.polar + 0 * scale, wide, factor.centred)
     return value, (polar.mT if tall else polar)
 
 
-def trace_norm(m: Float[Tensor, "*batch m n"], method: str = "auto") -> Float[Tensor, "*batch"]:
+def trace_norm(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> Float[Tensor, "*batch"]:
     r"""Trace norm (nuclear norm) :math:`\|M\|_* = \sum_i \sigma_i`.  Not differentiable; see `tensor_trace_norm`.
 
     Parameters
     ----------
     m : Tensor
         ``[..., m, n]``.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
 
     Returns
     -------
@@ -224,7 +233,7 @@ def trace_norm(m: Float[Tensor, "*batch m n"], method: str = "auto") -> Float[Te
 
 
 def polar_factor(
-    m: Float[Tensor, "*batch m n"], method: str = "auto", null: str = "minimum"
+    m: Float[Tensor, "*batch m n"], method: Method = "auto", null: str = "minimum"
 ) -> Float[Tensor, "*batch m n"]:
     r"""Polar factor :math:`U V^\top`: a sub-gradient of the trace norm, the paper's Section 2.2.
 
@@ -232,8 +241,8 @@ def polar_factor(
     ----------
     m : Tensor
         ``[..., m, n]``.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
     null : {"minimum", "full"}
         See :func:`value_and_polar`.
 
@@ -259,39 +268,46 @@ def polar_factor(
 
 
 @in_full_precision
-def singular_values(m: Float[Tensor, "*batch m n"], method: str = "auto") -> Float[Tensor, "*batch k"]:
+def singular_values(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> Float[Tensor, "*batch k"]:
     """Singular values, largest first.
 
     Parameters
     ----------
     m : Tensor
         ``[..., m, n]``.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
 
     Returns
     -------
     Tensor
-        ``[..., min(m, n)]``, float32 or float64.
+        ``[..., min(m, n)]``, float32 or float64; by ``randomized`` only the leading `rank` of them.
+
+    Raises
+    ------
+    ConfigError
+        For a `method` that does not exist, does not fit the shape, or knows no singular values.
 
     Examples
     --------
     >>> singular_values(torch.tensor([[3.0, 0.0], [0.0, -4.0]]))
     tensor([4., 3.])
     """
-    method = checked_method(method, min(m.shape[-2:]), m)
+    method = checked_method(method, min(m.shape[-2:]), m, values=True)
     m = m.detach()
     if _empty(m):
-        return m.new_zeros((*m.shape[:-2], min(m.shape[-2:])), dtype=_working_dtype(m))
+        return m.new_zeros((*m.shape[:-2], min(m.shape[-2:])), dtype=working_dtype(m))
     if method == "svd":
         _, sigma, _, _, scale = _svd_parts(m)
         return sigma * scale[..., 0]
+    if isinstance(method, Randomized):
+        return _captured(m, method, "singular values").sigma.to(working_dtype(m))
     factor, _, scale = _factor_of(_wide(m)[0], method)
-    return (factor.sigma * scale[..., 0]).sort(-1, descending=True).values.to(_working_dtype(m))
+    return (factor.sigma * scale[..., 0]).sort(-1, descending=True).values.to(working_dtype(m))
 
 
 def effective_rank(
-    m: Float[Tensor, "*batch m n"], rtol: float | int | None = None, method: str = "auto"
+    m: Float[Tensor, "*batch m n"], rtol: float | int | None = None, method: Method = "auto"
 ) -> Integer[Tensor, "*batch"]:
     """Number of singular values above `rtol` times the largest.
 
@@ -303,8 +319,8 @@ def effective_rank(
         Default: min(m, n) times the machine epsilon of the type of `m`, just above what rounding the
         entries of a matrix of lower rank leaves behind.  Sub-gradient steps never reach exact low rank:
         give 1e-3 there.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
 
     Returns
     -------
@@ -326,7 +342,7 @@ def effective_rank(
 
 @in_full_precision
 def singular_value_threshold(
-    m: Float[Tensor, "*batch m n"], tau: float | int | Float[Tensor, ""], method: str = "auto"
+    m: Float[Tensor, "*batch m n"], tau: float | int | Float[Tensor, ""], method: Method = "auto"
 ) -> Float[Tensor, "*batch m n"]:
     r"""Proximal step of the trace norm: :math:`U (\Sigma - \tau)_+ V^\top`.
 
@@ -340,8 +356,8 @@ def singular_value_threshold(
         ``[..., m, n]``.
     tau : float or scalar Tensor
         How much every singular value loses; at least 0.
-    method : {"auto", "svd", "gram", "closed"}
-        See the top of :mod:`mtl_lib.polar`.
+    method : str, Randomized or NewtonSchulz
+        A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
 
     Returns
     -------
@@ -361,14 +377,18 @@ def singular_value_threshold(
     """
     if not isinstance(tau, Tensor) and not 0 <= tau < float("inf"):
         raise ConfigError(f"tau is {tau}; it must be at least 0 and finite")
-    method = checked_method(method, min(m.shape[-2:]), m)
+    method = checked_method(method, min(m.shape[-2:]), m, values=True)
     m = m.detach()
     if _empty(m):
         return m.clone()
+    if isinstance(method, Randomized):
+        found = _captured(m, method, "a threshold of singular values", tau)
+        kept = (found.sigma - tau).clamp_min(0)
+        return (found.left * kept.unsqueeze(-2) @ found.right).to(m.dtype)
     if method == "svd":
         left, sigma, right, _, scale = _svd_parts(m)
         kept = (sigma * scale[..., 0] - tau).clamp_min(0)
-        return _product(left * kept.unsqueeze(-2), right).to(m.dtype)
+        return product(left * kept.unsqueeze(-2), right).to(m.dtype)
     wide, tall = _wide(m)
     factor, wide, scale = _factor_of(wide, method)
     result = _apply(shrinkage(factor, tau / scale[..., 0]), wide, factor.centred, scale)

@@ -16,7 +16,7 @@ from mtl_lib.closed import decompose_two, solve_two
 from mtl_lib.cpu_rows import add_mixed, applies, gram_by_differences
 from mtl_lib.errors import ConfigError
 from mtl_lib.gram import Factor, decompose, in_full_precision, mixed, solve
-from mtl_lib.polar import SMALL_SIDE, checked_method, shrinkage, singular_value_threshold
+from mtl_lib.polar import SMALL_SIDE, Method, checked_method, shrinkage, singular_value_threshold
 
 
 def check(name: str, tensors: Sequence[Tensor]) -> None:
@@ -53,12 +53,14 @@ def gradients(name: str, tensors: Sequence[Tensor]) -> list[Tensor | None]:
     return found
 
 
-def is_direct(tensors: Sequence[Tensor], method: str) -> bool:
+def is_direct(tensors: Sequence[Tensor], method: Method) -> bool:
     """Whether the rows can be used as they are: a small number of tasks, in float32 or less, by Gram matrix."""
     tasks = len(tensors)
     side = min(tasks, tensors[0].numel())
     resolved = checked_method(method, side, tensors[0])
-    return resolved != "svd" and side == tasks <= SMALL_SIDE and tensors[0].dtype != torch.float64
+    return (
+        resolved in ("gram", "closed") and side == tasks <= SMALL_SIDE and tensors[0].dtype != torch.float64
+    )
 
 
 def memory_order(tensor: Tensor) -> tuple[int, ...]:
@@ -78,7 +80,7 @@ def flat(tensors: Sequence[Tensor]) -> tuple[list[Tensor], bool]:
     return [t.detach().reshape(-1) for t in tensors], False
 
 
-def _decompose(rows: Sequence[Tensor], method: str) -> Factor:
+def _decompose(rows: Sequence[Tensor], method: Method) -> Factor:
     side = min(len(rows), rows[0].numel())
     return decompose_two(rows) if checked_method(method, side, rows[0]) == "closed" else decompose(rows)
 
@@ -92,7 +94,7 @@ def _flat_like(tensor: Tensor, like: Tensor) -> Tensor | None:
     return moved.view(-1) if moved.is_contiguous() else None
 
 
-def _factors(layers: Sequence[Sequence[Tensor]], method: str) -> list[Factor]:
+def _factors(layers: Sequence[Sequence[Tensor]], method: Method) -> list[Factor]:
     """A factor per layer; on the CPU the small algebra of all layers at once, as it is mostly overhead."""
     grams = [gram_by_differences(rows) if applies(rows) else None for rows in layers]
     ready = [i for i, g in enumerate(grams) if g is not None]
@@ -140,7 +142,7 @@ def add_polars(
     layers: Sequence[Sequence[Tensor]],
     into: Sequence[Sequence[Tensor | None]] | None,
     alpha: float | int,
-    method: str,
+    method: Method,
 ) -> list[Tensor]:
     """Trace norm of every layer's T tensors as rows; adds `alpha` times the polar factors to `into`.
 
@@ -152,7 +154,7 @@ def add_polars(
         For every layer T tensors of the same shape to add to; None where nothing is to be added.
     alpha : float
         Factor of the polar factors.
-    method : str
+    method : str, Randomized or NewtonSchulz
         As in :mod:`mtl_lib.polar`.
 
     Returns
@@ -175,7 +177,7 @@ def add_polars(
 
 
 @in_full_precision
-def shrink_(tensors: Sequence[Tensor], tau: float | int, method: str) -> None:
+def shrink_(tensors: Sequence[Tensor], tau: float | int, method: Method) -> None:
     """Singular-value thresholding, in place, of the matrix whose rows are the tensors.
 
     Parameters
@@ -184,7 +186,7 @@ def shrink_(tensors: Sequence[Tensor], tau: float | int, method: str) -> None:
         T tensors of one shape.
     tau : float
         How much every singular value loses.
-    method : str
+    method : str, Randomized or NewtonSchulz
         As in :mod:`mtl_lib.polar`.
 
     Examples

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from mtl_lib import task_rows
 from mtl_lib.errors import ConfigError
-from mtl_lib.polar import METHODS, checked_null
+from mtl_lib.polar import Method, checked_null, known_method
 from mtl_lib.sharing_measures import layer_norms, scale_free_norm, task_cosine, tndr
 from mtl_lib.unfold import paper_order, torch_order
 from mtl_lib.unfolded_norms import KINDS, checked_kind, mode_norms, weighted_terms, weights_for
@@ -61,7 +61,7 @@ def tensor_trace_norm(
     x: Float[Tensor, "..."],
     kind: str = "laf",
     weights: Sequence[float | int] | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     null: str = "minimum",
 ) -> Float[Tensor, ""]:
     r"""Tensor trace norm of a stack of tasks, differentiable; Eqs. (1) to (3) of the paper.
@@ -76,7 +76,7 @@ def tensor_trace_norm(
         :math:`\sum_{i=1}^{N-1} \gamma_i \|W_{[i]}\|_*`.
     weights : sequence of float, optional
         The :math:`\gamma_i`, in the order of the sum: one for laf, N for tucker, N - 1 for tt; default 1.
-    method : {"auto", "svd", "gram", "closed"}
+    method : str, Randomized or NewtonSchulz
         See :mod:`mtl_lib.polar`; ``closed`` serves unfoldings with two rows, the others then go by ``gram``.
     null : {"minimum", "full"}
         The sub-gradient of least length, or the paper's :math:`U V^\top`; see
@@ -140,7 +140,7 @@ class TraceNormPenalty:
         two tasks starts near 1342 (laf), 22905 (tt) and 34281 (tucker) at gamma 1.
     weights : sequence of float, optional
         The :math:`\gamma_i` of every layer's unfoldings, relative to gamma; default 1.
-    method : {"auto", "svd", "gram", "closed"}
+    method : str, Randomized or NewtonSchulz
         See :mod:`mtl_lib.polar`.
 
     Raises
@@ -165,16 +165,14 @@ class TraceNormPenalty:
         kind: str = "laf",
         gamma: float | int = 1e-3,
         weights: Sequence[float | int] | None = None,
-        method: str = "auto",
+        method: Method = "auto",
     ):
         self.kind = checked_kind(kind)
         if not 0 <= gamma < math.inf:
             raise ConfigError(f"gamma is {gamma}; it must be at least 0 and finite")
-        if method not in METHODS:
-            raise ConfigError(f"method is {method!r}; it may be one of {', '.join(METHODS)}")
         self.gamma = float(gamma)
         self.weights = None if weights is None else tuple(float(w) for w in weights)
-        self.method = method
+        self.method = known_method(method)
 
     def __repr__(self) -> str:
         return (

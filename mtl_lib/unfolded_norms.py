@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import ConfigError
-from mtl_lib.polar import value_and_polar
+from mtl_lib.polar import Method, value_and_polar
 from mtl_lib.unfold import fold, tt_fold, tt_unfold, unfold
 
 KINDS = ("laf", "tucker", "tt")
@@ -52,7 +52,7 @@ def _unfoldings(x: Tensor, kind: str) -> list[tuple[Tensor, Callable[[Tensor], T
 
 
 def weighted_terms(
-    x: Tensor, kind: str, weights: Sequence[float | int], method: str, null: str, want_gradient: bool
+    x: Tensor, kind: str, weights: Sequence[float | int], method: Method, null: str, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Unweighted trace norms of the unfoldings, and the weighted sum of their folded polar factors."""
     values = []
@@ -68,7 +68,9 @@ def weighted_terms(
     return torch.stack(values), gradient
 
 
-def mode_norms(x: Float[Tensor, "..."], kind: str = "laf", method: str = "auto") -> Float[Tensor, " terms"]:
+def mode_norms(
+    x: Float[Tensor, "..."], kind: str = "laf", method: Method = "auto"
+) -> Float[Tensor, " terms"]:
     """The terms of a tensor trace norm one by one, without weights and not differentiable: for logging.
 
     Parameters
@@ -77,7 +79,7 @@ def mode_norms(x: Float[Tensor, "..."], kind: str = "laf", method: str = "auto")
         Tasks on the last axis.
     kind : {"laf", "tucker", "tt"}
         Which sum.
-    method : {"auto", "svd", "gram", "closed"}
+    method : str, Randomized or NewtonSchulz
         See :mod:`mtl_lib.polar`.
 
     Returns
