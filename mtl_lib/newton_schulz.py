@@ -9,7 +9,7 @@ what is exactly zero stays zero: the sub-gradient of least length.  The chain ha
 polynomials first, each the best there is for the interval that the one before it left (Amsel, Persson,
 Musco and Gower, *The Polar Express*, 2025, who find them with Remez' algorithm), here each divided by its
 maximum so that nothing ever exceeds one; then the classical cubic of Newton and Schulz (Higham, *Functions
-of Matrices*, 2008, Section 8.3), :math:`1.5\,x - 0.5\,x^3`, which is at most one on all of
+of Matrices*, 2008, chapter 8), :math:`1.5\,x - 0.5\,x^3`, which is at most one on all of
 :math:`[0, \sqrt3]` and squares the distance to it.
 
 Two things keep it accurate.  Everything is in float64 (float32 on a device that has none): rounding makes a
@@ -37,35 +37,11 @@ from mtl_lib.errors import ConfigError
 from mtl_lib.scaling import in_double, normalised, working_dtype
 
 QUINTICS = (
-    # from      a                    b                    c                  to
-    (
-        0.025000,
-        4.157118693867293,
-        -11.816993391469651,
-        8.659874697602357,
-        0.103743,
-    ),  # Amsel et al. 2025, Alg. 2
-    (
-        0.103743,
-        3.840670117680238,
-        -9.449083799129076,
-        6.608413681448839,
-        0.387973,
-    ),  # Amsel et al. 2025, Alg. 2
-    (
-        0.387973,
-        2.881641464197156,
-        -4.233752933295019,
-        2.352111469097863,
-        0.891428,
-    ),  # Amsel et al. 2025, Alg. 2
-    (
-        0.891429,
-        1.986077521091673,
-        -1.482244199540558,
-        0.496166678448886,
-        0.999763,
-    ),  # Amsel et al. 2025, Alg. 2
+    # from         a               b                 c               to           source
+    (0.025000000, 4.157118693867, -11.816993391470, 8.659874697602, 0.103743411),  # Polar Express
+    (0.103743411, 3.840670117680, -9.449083799129, 6.608413681449, 0.387973177),  # Polar Express
+    (0.387973177, 2.881641464197, -4.233752933295, 2.352111469098, 0.891428826),  # Polar Express
+    (0.891428826, 1.986077521092, -1.482244199541, 0.496166678449, 0.999763352),  # Polar Express
 )
 """Best quintics ``a x + b x^3 + c x^5``: from [from, 1] into [to, 1], with the largest `to` there is.
 
@@ -75,7 +51,7 @@ interval; a lower start than 1/40 lifts no faster, and folds large values down t
 """
 
 CUBICS = ((1.5, -0.5, 0.0), (1.5, -0.5, 0.0))
-"""Newton-Schulz (Schulz 1933; Higham 2008, Eq. 8.20): from 0.999763 to 1 - 8e-8, and from there to 1 - 1e-14."""
+"""Newton-Schulz (Schulz 1933; Higham 2008, chapter 8): from 0.999763 to 1 - 8e-8, and from there to 1 - 1e-14."""
 
 MUON = (3.4445, -4.7750, 2.0315)
 """Jordan and others, *Muon* (2024): as steep as can be at zero, and without a fixed point at one."""

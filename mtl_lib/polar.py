@@ -55,7 +55,7 @@ from mtl_lib.large_gram import decompose_large
 from mtl_lib.methods import METHODS, NULLS, SMALL_SIDE, Method, checked_method, checked_null, known_method
 from mtl_lib.newton_schulz import NewtonSchulz, newton_schulz
 from mtl_lib.randomized import Captured, Randomized, randomized_svd, warn_of_truncation
-from mtl_lib.scaling import normalised, product, working_dtype
+from mtl_lib.scaling import in_double, normalised, product, working_dtype
 
 __all__ = [
     "METHODS",
@@ -381,14 +381,17 @@ def singular_value_threshold(
     m = m.detach()
     if _empty(m):
         return m.clone()
+    # A tensor, because a number over a tensor is computed as its product with 1 / scale, which may not exist.
+    tau = torch.as_tensor(tau, device=m.device, dtype=in_double(m[..., :0, :0]).dtype)
     if isinstance(method, Randomized):
-        found = _captured(m, method, "a threshold of singular values", tau)
-        kept = (found.sigma - tau).clamp_min(0)
-        return (found.left * kept.unsqueeze(-2) @ found.right).to(m.dtype)
+        scaled, scale = normalised(m.to(working_dtype(m)))
+        found = _captured(scaled, method, "a threshold of singular values", tau / scale[..., 0, 0])
+        kept = (found.sigma - tau / scale[..., 0]).clamp_min(0)
+        return ((found.left * kept.unsqueeze(-2)) @ found.right * scale).to(m.dtype)
     if method == "svd":
         left, sigma, right, _, scale = _svd_parts(m)
-        kept = (sigma * scale[..., 0] - tau).clamp_min(0)
-        return product(left * kept.unsqueeze(-2), right).to(m.dtype)
+        kept = (sigma - tau / scale[..., 0]).clamp_min(0)
+        return (product(left * kept.unsqueeze(-2), right) * scale).to(m.dtype)
     wide, tall = _wide(m)
     factor, wide, scale = _factor_of(wide, method)
     result = _apply(shrinkage(factor, tau / scale[..., 0]), wide, factor.centred, scale)
