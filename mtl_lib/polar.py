@@ -52,29 +52,12 @@ from mtl_lib.closed import decompose_two
 from mtl_lib.errors import ConfigError
 from mtl_lib.gram import Factor, decompose, in_full_precision, mixed
 from mtl_lib.large_gram import decompose_large
-from mtl_lib.methods import METHODS, NULLS, SMALL_SIDE, Method, checked_method, checked_null, known_method
+from mtl_lib.methods import METHODS as METHODS
+from mtl_lib.methods import NULLS as NULLS
+from mtl_lib.methods import SMALL_SIDE, Method, checked_method, checked_null, known_method
 from mtl_lib.newton_schulz import NewtonSchulz, newton_schulz
 from mtl_lib.randomized import Captured, Randomized, randomized_svd, warn_of_truncation
 from mtl_lib.scaling import in_double, normalised, product, working_dtype
-
-__all__ = [
-    "METHODS",
-    "NULLS",
-    "SMALL_SIDE",
-    "Method",
-    "NewtonSchulz",
-    "Randomized",
-    "checked_method",
-    "checked_null",
-    "effective_rank",
-    "known_method",
-    "polar_factor",
-    "shrinkage",
-    "singular_value_threshold",
-    "singular_values",
-    "trace_norm",
-    "value_and_polar",
-]
 
 
 def _svd_parts(m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -299,8 +299,14 @@ for function, method, side, whole in cases:
 @pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 def test_compiled_is_as_uncompiled(backend):
     """One graph for all methods but `gram` with a long side, which asks for numbers and is cut in two."""
-    whole = [("norm", "auto", 2), ("norm", "gram", 3), ("norm", "svd", 3), ("prox", "auto", 3)]
-    whole += [("norm", "randomized", 40), ("prox", "randomized", 40), ("norm", "newton_schulz", 40)]
+    whole = [
+        ("norm", "auto", 2),
+        ("prox", "gram", 3),
+        ("norm", "randomized", 40),
+        ("norm", "newton_schulz", 40),
+    ]
+    if backend != "eager":
+        whole += [("norm", "svd", 3), ("prox", "auto", 2), ("norm", "gram", 3), ("prox", "randomized", 40)]
     cases = [[*case, True] for case in whole] + [["norm", "gram", 40, False]]
     root = Path(__file__).parents[1]
     done = subprocess.run(
