@@ -24,7 +24,6 @@ The functions of :mod:`mtl_lib.polar` warn where the lower end of the share that
 import functools
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -80,10 +79,11 @@ class Randomized:
                 raise ConfigError(f"{name} is {given!r}; it must be a whole number, at least {least}")
 
 
-class Captured(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Captured:
     r"""The leading singular triples of a matrix, and what part of it they are.
 
-    Attributes
+    Parameters
     ----------
     left, sigma, right : Tensor
         ``[..., m, k]``, ``[..., k]`` and ``[..., k, n]``, float64 (float32 on a device without it);
