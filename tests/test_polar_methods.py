@@ -138,7 +138,7 @@ def test_power_iterations_and_oversampling_sharpen_a_flat_spectrum():
 
 
 def test_power_iterations_keep_small_directions():
-    """Without a QR after every product, not after every second one, fifty would lose them."""
+    """Without a QR between the products, fifty of them would leave the leading direction alone."""
     matrix = samplers.with_spectrum(20, 50, [1.0, 1e-4, 1e-9], 0)
     found = randomized_svd(matrix, Randomized(rank=3, oversample=2, power_iterations=50))
     expected = torch.tensor([1.0, 1e-4, 1e-9], dtype=torch.float64)
