@@ -5,7 +5,9 @@ at a proven distance from the minimum (:mod:`mtl_lib.linear_solvers`).  They dif
 
 - :class:`MultiTaskL21`: rows; the tasks use the same few features (`MultiTaskLasso` of scikit-learn).
 - :class:`MultiTaskTraceNorm`: singular values; the tasks lie in the same few directions.
-- :class:`MultiTaskColumnNorms`: columns; nothing is shared. The control for the other two.
+- :class:`MultiTaskColumnNorms`: columns; nothing is shared. The control for the others.
+- :class:`MultiTaskOverlappedTraceNorm`: tasks with several indices; low rank in every mode at once.
+- :class:`MultiTaskScaledLatentTraceNorm`: the same; a mixture of tensors each of low rank in one mode.
 """
 
 import warnings
@@ -19,7 +21,17 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.linear_solvers import COLUMN_NORMS, L21, TRACE_NORM, Penalty, SquaredLoss, fista
+from mtl_lib.linear_admm import consensus_admm, sharing_admm
+from mtl_lib.linear_losses import SquaredLoss
+from mtl_lib.linear_penalties import COLUMN_NORMS, L21, TRACE_NORM, Penalty
+from mtl_lib.linear_solvers import fista
+from mtl_lib.linear_tensor_penalties import (
+    MixtureOfNorms,
+    SumOfNorms,
+    checked_task_shape,
+    latent_trace_norm,
+    overlapped_trace_norm,
+)
 
 
 def _is_list_of_tasks(X) -> bool:
@@ -64,10 +76,7 @@ class _MultiTaskLinear(RegressorMixin, BaseEstimator):
             If the lists do not fit together; the task is named (counted from 0).
         """
         groups, means = self._prepare(X, y)
-        loss = SquaredLoss(groups)
-        start = np.zeros_like(loss.correlations)
-        w, self.dual_gap_, self.n_iter_ = self._solve(loss, self.alpha, start)
-        self._keep(w, means)
+        self._solve(SquaredLoss(groups), means, None)
         return self
 
     def path(self, X, y, alphas=None, n_alphas=20, eps=1e-2):
@@ -98,19 +107,16 @@ class _MultiTaskLinear(RegressorMixin, BaseEstimator):
             As for :meth:`fit`.
         """
         groups, means = self._prepare(X, y)
-        loss = SquaredLoss(groups)
-        w = np.zeros_like(loss.correlations)
+        loss, state = SquaredLoss(groups), None
         if alphas is None:
-            largest = self.penalty.dual_norm(loss.correlations)
+            largest = self._penalty(*loss.correlations.shape).dual_norm(loss.correlations)
             alphas = largest * np.logspace(0, np.log10(eps), n_alphas)
         alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         models = []
         for alpha in alphas:
             model = type(self)(**{**self.get_params(), "alpha": float(alpha)})
-            w, model.dual_gap_, model.n_iter_ = model._solve(loss, model.alpha, w)
-            model.n_features_in_ = self.n_features_in_
-            model._one_column = self._one_column
-            model._keep(w, means)
+            model.n_features_in_, model._one_column = self.n_features_in_, self._one_column
+            state = model._solve(loss, means, state)
             models.append(model)
         return alphas, models
 
@@ -170,15 +176,31 @@ class _MultiTaskLinear(RegressorMixin, BaseEstimator):
         centred = [(x - x.mean(axis=0), targets - targets.mean(axis=0)) for x, targets in groups]
         return centred, (np.vstack(x_means), np.concatenate(y_means))
 
-    def _solve(self, loss: SquaredLoss, alpha: float, start: np.ndarray):
-        w, gap, steps = fista(loss, self.penalty, alpha, start, self.tol, self.max_iter)
-        if gap > self.tol * loss.power / 2:
+    def _penalty(self, features: int, tasks: int) -> Penalty | SumOfNorms | MixtureOfNorms:
+        return self.penalty
+
+    def _solve(self, loss: SquaredLoss, means, state):
+        """Set the fitted attributes; return what the problem for the next alpha starts from."""
+        penalty = self._penalty(*loss.correlations.shape)
+        if isinstance(penalty, SumOfNorms):
+            w, gap, steps, state = consensus_admm(loss, penalty, self.alpha, state, self.tol, self.max_iter)
+        elif isinstance(penalty, MixtureOfNorms):
+            v, gap, steps, state = sharing_admm(loss, penalty, self.alpha, state, self.tol, self.max_iter)
+            w = v.sum(axis=0)
+            self.components_ = np.ascontiguousarray(v.swapaxes(1, 2))
+        else:
+            start = np.zeros_like(loss.correlations) if state is None else state
+            w, gap, steps = fista(loss, penalty, self.alpha, start, self.tol, self.max_iter)
+            state = w
+        if gap > self.tol * loss.at_zero:
             warnings.warn(
                 f"stopped after {steps} steps at a duality gap of {gap:.2g}; raise max_iter or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return w, gap, max(steps, 1)
+        self.dual_gap_, self.n_iter_ = gap, max(steps, 1)
+        self._keep(w, means)
+        return state
 
     def _keep(self, w: np.ndarray, means: tuple[np.ndarray, np.ndarray]) -> None:
         x_means, y_means = means
@@ -292,3 +314,108 @@ class MultiTaskColumnNorms(_MultiTaskLinear):
     True
     """
     penalty = COLUMN_NORMS
+
+
+class _TensorLinear(_MultiTaskLinear):
+    """Tasks with several indices."""
+
+    def __init__(
+        self, alpha=1.0, *, task_shape=None, weights=None, fit_intercept=True, tol=1e-6, max_iter=5000
+    ):
+        super().__init__(alpha, fit_intercept=fit_intercept, tol=tol, max_iter=max_iter)
+        self.task_shape = task_shape
+        self.weights = weights
+
+    @property
+    def coef_tensor_(self):
+        """Weights as a tensor ``[D, *task_shape]``."""
+        check_is_fitted(self)
+        tasks, features = self.coef_.shape
+        return self.coef_.T.reshape(features, *checked_task_shape(self.task_shape, tasks))
+
+
+_TENSOR_PARAMETERS = _PARAMETERS.replace(
+    """    fit_intercept : bool""",
+    """    task_shape : tuple of int, optional
+        Numbers of values of the task indices, ``(T_1, T_2, ...)``; their product is T. The tasks (columns of y, or
+        entries of the lists) are in C order, the last index fastest, as ``np.ndindex(task_shape)`` counts them.
+        By default ``(T,)``: one index, the modes are features and tasks.
+    weights : sequence of float, optional
+        One weight per mode, the features first, then the task indices in order; by default all 1.
+    fit_intercept : bool""",
+).replace(
+    """    intercept_ : array""",
+    """    coef_tensor_ : array ``[D, T_1, T_2, ...]``
+        The same as a tensor.
+    intercept_ : array""",
+)
+
+
+class MultiTaskOverlappedTraceNorm(_TensorLinear):
+    __doc__ = f"""Low rank in every mode at once: :math:`\\Omega(\\mathcal W) = \\sum_k \\gamma_k \\lVert W_{{(k)}} \\rVert_*`.
+
+    The sum of the trace norms of all mode unfoldings of the ``D x T_1 x T_2 x ...`` tensor of weights
+    (Tomioka et al., 2011; for multi-task learning Romera-Paredes et al., 2013), by ADMM.  A weight may be 0,
+    which leaves its mode out.
+    {_TENSOR_PARAMETERS}
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> W = np.einsum("d,i,j->dij", rng.normal(size=6), [1.0, 2.0], [1.0, -1.0, 2.0])  # a task for every i, j
+    >>> X = rng.normal(size=(40, 6))
+    >>> model = MultiTaskOverlappedTraceNorm(alpha=0.1, task_shape=(2, 3)).fit(X, X @ W.reshape(6, 6))
+    >>> model.coef_.shape, model.coef_tensor_.shape
+    ((6, 6), (6, 2, 3))
+    >>> [int(np.linalg.matrix_rank(np.moveaxis(model.coef_tensor_, k, 0).reshape(n, -1))) for k, n in enumerate((6, 2, 3))]
+    [1, 1, 1]
+    """
+
+    def _penalty(self, features, tasks):
+        return overlapped_trace_norm((features, *checked_task_shape(self.task_shape, tasks)), self.weights)
+
+
+class MultiTaskScaledLatentTraceNorm(_TensorLinear):
+    __doc__ = f"""A mixture of tensors, each of low rank in one mode.
+
+    :math:`\\Omega(\\mathcal W) = \\min \\sum_k \\gamma_k n_k^{{-1/2}} \\lVert W^{{(k)}}_{{(k)}} \\rVert_*` over
+    :math:`\\mathcal W = \\sum_k \\mathcal W^{{(k)}}`, :math:`n_k` the size of mode k (Wimalawarne, Sugiyama and Tomioka, 2014).
+    With ``scaled=False`` the factor :math:`n_k^{{-1/2}}` is left out (Tomioka and Suzuki, 2013).
+    {_TENSOR_PARAMETERS}    components_ : array ``[K, T, D]``
+        The components, one per mode, each laid out as ``coef_``, which is their sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> W = np.repeat(np.eye(8, 5), 2, axis=1)  # ten tasks, (5, 2): the second index makes no difference
+    >>> X = rng.normal(size=(40, 8))
+    >>> model = MultiTaskScaledLatentTraceNorm(alpha=0.1, task_shape=(5, 2)).fit(X, X @ W)
+    >>> [bool(part.any()) for part in model.components_]  # the last mode, of rank 1, does it alone
+    [False, False, True]
+    """
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        task_shape=None,
+        weights=None,
+        scaled=True,
+        fit_intercept=True,
+        tol=1e-6,
+        max_iter=5000,
+    ):
+        super().__init__(
+            alpha,
+            task_shape=task_shape,
+            weights=weights,
+            fit_intercept=fit_intercept,
+            tol=tol,
+            max_iter=max_iter,
+        )
+        self.scaled = scaled
+
+    def _penalty(self, features, tasks):
+        shape = (features, *checked_task_shape(self.task_shape, tasks))
+        return latent_trace_norm(shape, self.weights, self.scaled)
