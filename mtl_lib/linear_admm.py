@@ -123,7 +123,7 @@ def consensus_admm(
                 break
         step += 1
         pull = rho * (copies - w).sum(axis=0) - multipliers.sum(axis=0)
-        w = w + loss.solve(pull - loss.gradient(w), loss.curvature, rho * count)
+        w = loss.step(w, pull, rho * count)
         ahead = RELAX * w + (1 - RELAX) * copies + multipliers / rho
         before = copies
         copies = np.stack([part.prox(v, alpha / rho) for part, v in zip(penalty.parts, ahead, strict=True)])
@@ -186,7 +186,7 @@ def sharing_admm(
         mean = RELAX * parts.mean(axis=0) + (1 - RELAX) * w / count
         before = w
         pull = multipliers + rho * (mean - w / count)
-        w = w + loss.solve(pull - loss.gradient(w), loss.curvature, rho / count)
+        w = loss.step(w, pull, rho / count)
         multipliers = multipliers + rho * (mean - w / count)
         apart, moved = parts.mean(axis=0) - w / count, (w - before) / count
         rho = _better_rho(rho, step, apart, w / count, moved, multipliers)
