@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_lib.linear_losses import SquaredLoss
+from mtl_lib.linear_losses import Loss
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import objective_and_gap
 from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
@@ -43,8 +43,8 @@ class AdmmState:
     w: np.ndarray
     parts: np.ndarray
     multipliers: np.ndarray
-    rho: float
-    alpha: float
+    rho: float | int
+    alpha: float | int
 
 
 def _better_rho(rho: float, step: int, apart, w, moved, multipliers) -> float:
@@ -61,11 +61,11 @@ def _better_rho(rho: float, step: int, apart, w, moved, multipliers) -> float:
 
 
 def consensus_admm(
-    loss: SquaredLoss,
+    loss: Loss,
     penalty: SumOfNorms,
     alpha: float | int,
     start: AdmmState | None = None,
-    tolerance: float = 1e-6,
+    tolerance: float | int = 1e-6,
     max_iter: int = 5000,
     look_every: int = 10,
 ) -> tuple[np.ndarray, float, int, AdmmState]:
@@ -133,11 +133,11 @@ def consensus_admm(
 
 
 def sharing_admm(
-    loss: SquaredLoss,
+    loss: Loss,
     penalty: MixtureOfNorms | Penalty,
     alpha: float | int,
     start: AdmmState | None = None,
-    tolerance: float = 1e-6,
+    tolerance: float | int = 1e-6,
     max_iter: int = 5000,
     look_every: int = 10,
 ) -> tuple[np.ndarray, float, int, AdmmState]:

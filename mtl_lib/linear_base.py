@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.linear_admm import consensus_admm, sharing_admm
-from mtl_lib.linear_losses import LogisticLoss, SquaredLoss
+from mtl_lib.linear_losses import Loss
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import fista, total
 from mtl_lib.linear_subgradient import subgradient_method
@@ -42,12 +42,12 @@ class Problem:
         From W to the best constants for centred examples, ``[T]``.
     """
 
-    loss: SquaredLoss | LogisticLoss
+    loss: Loss
     means: np.ndarray
     constants: Callable[[np.ndarray], np.ndarray]
 
 
-def minimise(loss, penalty, alpha: float, solver: str, state: Any, tol: float, max_iter: int):
+def minimise(loss: Loss, penalty: Penalty | SumOfNorms | MixtureOfNorms, alpha, solver, state, tol, max_iter):
     """Solve by the named method, or the fastest one that applies.
 
     Parameters

@@ -271,3 +271,7 @@ class LogisticLoss(_Examples):
             return float((self._sums(-xlogy(q, q) - xlog1py(1 - q, -q)) / self._counts).sum())
 
         return self._value(margins), minus_gradient, value
+
+
+Loss = SquaredLoss | LogisticLoss
+"""Either of them: what the solvers take."""

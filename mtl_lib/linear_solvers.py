@@ -15,7 +15,7 @@ Losses are in :mod:`mtl_lib.linear_losses`, norms in :mod:`mtl_lib.linear_penalt
 
 import numpy as np
 
-from mtl_lib.linear_losses import SquaredLoss
+from mtl_lib.linear_losses import Loss, SquaredLoss
 from mtl_lib.linear_penalties import (
     COLUMN_NORMS,
     L21,
@@ -26,7 +26,7 @@ from mtl_lib.linear_penalties import (
     prox_trace_norm,
     trace_norm,
 )
-from mtl_lib.linear_tensor_penalties import MixtureOfNorms
+from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
 
 __all__ = [
     "COLUMN_NORMS",
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 
-def total(penalty: Penalty | MixtureOfNorms, v: np.ndarray) -> np.ndarray:
+def total(penalty: Penalty | SumOfNorms | MixtureOfNorms, v: np.ndarray) -> np.ndarray:
     """W from what the penalty acts on: itself, or for a mixture the sum of its components.
 
     Parameters
     ----------
-    penalty : Penalty or MixtureOfNorms
+    penalty : Penalty, SumOfNorms or MixtureOfNorms
         The norm.
     v : ndarray
         ``[D, T]``, or ``[K, D, T]`` for a mixture.
@@ -68,7 +68,7 @@ def total(penalty: Penalty | MixtureOfNorms, v: np.ndarray) -> np.ndarray:
 
 
 def objective_and_gap(
-    loss: SquaredLoss, penalty: Penalty | MixtureOfNorms, alpha: float | int, w: np.ndarray
+    loss: Loss, penalty: Penalty | MixtureOfNorms, alpha: float | int, w: np.ndarray
 ) -> tuple[float, float]:
     """Return P(W), and a bound on how far it is above the minimum.
 
@@ -110,15 +110,15 @@ def _lies_above(loss, penalty, steepness, at, gradient, moved) -> bool:
     here, there = total(penalty, at), total(penalty, moved)
     change = moved - at
     bound = loss(here) + (gradient * (there - here)).sum() + steepness / 2 * (change**2).sum()
-    return loss(there) <= bound + 1e-14 * loss.at_zero
+    return bool(loss(there) <= bound + 1e-14 * loss.at_zero)
 
 
 def fista(
-    loss: SquaredLoss,
+    loss: Loss,
     penalty: Penalty | MixtureOfNorms,
     alpha: float | int,
     start: np.ndarray,
-    tolerance: float = 1e-6,
+    tolerance: float | int = 1e-6,
     max_iter: int = 5000,
     look_every: int = 10,
 ) -> tuple[np.ndarray, float, int]:

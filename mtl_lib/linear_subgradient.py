@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from mtl_lib.linear_losses import SquaredLoss
+from mtl_lib.linear_losses import Loss
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import objective_and_gap, total
 from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
 
 
 def subgradient_method(
-    loss: SquaredLoss,
+    loss: Loss,
     penalty: Penalty | SumOfNorms | MixtureOfNorms,
     alpha: float | int,
     start: np.ndarray,
-    tolerance: float = 1e-6,
+    tolerance: float | int = 1e-6,
     max_iter: int = 5000,
     look_every: int = 10,
 ) -> tuple[np.ndarray, float, int]:

@@ -79,7 +79,7 @@ def mode_folding(m: np.ndarray, shape: tuple[int, ...], mode: int) -> np.ndarray
     return np.moveaxis(m.reshape((shape[mode], *others)), 0, mode).reshape(shape[0], -1)
 
 
-def mode_trace_norm(shape: Sequence[int], mode: int, weight: float = 1.0) -> Penalty:
+def mode_trace_norm(shape: Sequence[int], mode: int, weight: float | int = 1.0) -> Penalty:
     """Trace norm of one mode unfolding, times a weight above 0.
 
     Parameters
@@ -183,7 +183,7 @@ class SumOfNorms:
         return self.best_split(g)[0]
 
     def best_split(
-        self, g: np.ndarray, tolerance: float = 1e-3, max_iter: int = 500
+        self, g: np.ndarray, tolerance: float | int = 1e-3, max_iter: int = 500
     ) -> tuple[float, np.ndarray]:
         """The dual norm of a ``[D, T]`` matrix, at most `tolerance` (relative) too large, and a splitting that has it.
 
@@ -284,7 +284,9 @@ def _checked_weights(weights, shape: tuple[int, ...], zero_allowed: bool) -> np.
     return weights
 
 
-def overlapped_trace_norm(shape: Sequence[int], weights: Sequence[float] | None = None) -> SumOfNorms:
+def overlapped_trace_norm(
+    shape: Sequence[int], weights: Sequence[float | int] | np.ndarray | None = None
+) -> SumOfNorms:
     """Sum of the trace norms of all mode unfoldings, :math:`\\sum_k \\gamma_k \\lVert W_{(k)} \\rVert_*`.
 
     Parameters
@@ -318,7 +320,7 @@ def overlapped_trace_norm(shape: Sequence[int], weights: Sequence[float] | None 
 
 
 def latent_trace_norm(
-    shape: Sequence[int], weights: Sequence[float] | None = None, scaled: bool = True
+    shape: Sequence[int], weights: Sequence[float | int] | np.ndarray | None = None, scaled: bool = True
 ) -> MixtureOfNorms:
     """Mixture of tensors each of low rank in one mode, :math:`\\min \\sum_k \\gamma_k n_k^{-1/2} \\lVert W^{(k)}_{(k)} \\rVert_*`.
 
