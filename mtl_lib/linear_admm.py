@@ -98,6 +98,7 @@ def consensus_admm(
 
     Examples
     --------
+    >>> from mtl_lib.linear_losses import SquaredLoss
     >>> from mtl_lib.linear_tensor_penalties import overlapped_trace_norm
     >>> loss = SquaredLoss([(np.eye(2), np.diag([2.0, 0.2]))])
     >>> w, gap, steps, _ = consensus_admm(loss, overlapped_trace_norm((2, 2)), alpha=0.25)
@@ -160,6 +161,7 @@ def sharing_admm(
 
     Examples
     --------
+    >>> from mtl_lib.linear_losses import SquaredLoss
     >>> from mtl_lib.linear_penalties import TRACE_NORM
     >>> loss = SquaredLoss([(np.eye(2), np.diag([2.0, 0.2]))])
     >>> w, gap, steps, _ = sharing_admm(loss, TRACE_NORM, alpha=0.5)
@@ -173,6 +175,7 @@ def sharing_admm(
         start = AdmmState(zero[0], zero, zero[0], max(loss.lipschitz, 1e-12) / count, alpha)
     w, parts, rho = start.w, start.parts, start.rho
     multipliers = start.multipliers * (alpha / start.alpha)
+    matched = parts - parts.mean(axis=0) + w / count  # the nearest components that add up to w
     step = 0
     while True:
         if step % look_every == 0 or step == max_iter:
@@ -180,15 +183,12 @@ def sharing_admm(
             if gap <= enough or step >= max_iter:
                 break
         step += 1
-        parts = mixture.prox(
-            parts - parts.mean(axis=0) + (w - multipliers / rho * count) / count, alpha / rho
-        )
+        parts = mixture.prox(matched - multipliers / rho, alpha / rho)
         mean = RELAX * parts.mean(axis=0) + (1 - RELAX) * w / count
-        before = w
         pull = multipliers + rho * (mean - w / count)
         w = loss.step(w, pull, rho / count)
         multipliers = multipliers + rho * (mean - w / count)
-        apart, moved = parts.mean(axis=0) - w / count, (w - before) / count
-        rho = _better_rho(rho, step, apart, w / count, moved, multipliers)
+        before, matched = matched, parts - parts.mean(axis=0) + w / count
+        rho = _better_rho(rho, step, parts - matched, parts, matched - before, np.sqrt(count) * multipliers)
     solution = parts if isinstance(penalty, MixtureOfNorms) else parts[0]
     return solution, gap, step, AdmmState(w, parts, multipliers, rho, alpha)

@@ -77,6 +77,7 @@ def minimise(loss: Loss, penalty: Penalty | SumOfNorms | MixtureOfNorms, alpha, 
 
     Examples
     --------
+    >>> from mtl_lib.linear_losses import SquaredLoss
     >>> from mtl_lib.linear_penalties import L21
     >>> loss = SquaredLoss([(np.eye(2), np.array([[2.0], [0.5]]))])
     >>> minimise(loss, L21, 0.5, "auto", None, 1e-6, 100)[0].ravel().round(6).tolist()

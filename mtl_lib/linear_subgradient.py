@@ -49,6 +49,7 @@ def subgradient_method(
 
     Examples
     --------
+    >>> from mtl_lib.linear_losses import SquaredLoss
     >>> from mtl_lib.linear_penalties import TRACE_NORM
     >>> loss = SquaredLoss([(np.eye(2), np.diag([2.0, 0.2]))])
     >>> w, gap, steps = subgradient_method(loss, TRACE_NORM, 0.5, np.zeros((2, 2)), max_iter=1000)

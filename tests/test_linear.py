@@ -30,7 +30,7 @@ from tests.linear_problems import (
     problem,
 )
 
-quick = settings(derandomize=True, max_examples=25, deadline=None)
+quick = settings(derandomize=True, max_examples=12, deadline=None)
 losses = st.sampled_from(sorted(ESTIMATORS))
 norms = st.sampled_from(sorted(REGRESSORS))
 each_loss = pytest.mark.parametrize("loss", sorted(ESTIMATORS))
