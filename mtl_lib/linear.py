@@ -18,18 +18,16 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
 from mtl_lib.errors import DataError
-from mtl_lib.linear_base import (
-    PARAMETERS,
-    TENSOR_PARAMETERS,
-    MultiTaskLinear,
-    OverlappedTraceNorm,
-    Problem,
-    ScaledLatentTraceNorm,
-    is_list_of_tasks,
-    task_lists,
-)
+from mtl_lib.linear_base import MultiTaskLinear, Problem
+from mtl_lib.linear_data import is_list_of_tasks, task_lists
 from mtl_lib.linear_losses import SquaredLoss
 from mtl_lib.linear_penalties import COLUMN_NORMS, L21, TRACE_NORM
+from mtl_lib.linear_tensor_base import (
+    PARAMETERS,
+    TENSOR_PARAMETERS,
+    OverlappedTraceNorm,
+    ScaledLatentTraceNorm,
+)
 
 __all__ = [
     "MultiTaskColumnNorms",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtl_lib.linear_losses import Loss
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import objective_and_gap
-from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
 
 RELAX = 1.6
 """Over-relaxation; between 1.5 and 1.8 is usual (Boyd et al., 2011, Sec. 3.4.3)."""

@@ -1,29 +1,25 @@
-"""What all estimators of linear multi-task models have in common: data, solvers, paths, task indices."""
+"""What all estimators of linear multi-task models have in common: fit, path, choice of the solver."""
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.linear_admm import consensus_admm, sharing_admm
+from mtl_lib.linear_data import is_list_of_tasks, task_examples
 from mtl_lib.linear_losses import Loss
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import fista, total
 from mtl_lib.linear_subgradient import subgradient_method
-from mtl_lib.linear_tensor_penalties import (
-    MixtureOfNorms,
-    SumOfNorms,
-    checked_task_shape,
-    latent_trace_norm,
-    overlapped_trace_norm,
-)
 
 SOLVERS = ("auto", "fista", "admm", "subgradient")
 
@@ -104,58 +100,7 @@ def minimise(loss: Loss, penalty: Penalty | SumOfNorms | MixtureOfNorms, alpha, 
     return v, gap, steps, v
 
 
-def is_list_of_tasks(X) -> bool:
-    """Whether X is one array of examples per task.
-
-    Examples
-    --------
-    >>> is_list_of_tasks([np.zeros((3, 2)), np.zeros((4, 2))]), is_list_of_tasks(np.zeros((3, 2)))
-    (True, False)
-    """
-    return isinstance(X, (list, tuple)) and len(X) > 0 and getattr(X[0], "ndim", 0) == 2
-
-
-def task_examples(x, task: int, features: int | None = None) -> np.ndarray:
-    """One task's examples as a float array, or an error that names the task.
-
-    Examples
-    --------
-    >>> task_examples([[1, 2]], task=0).dtype
-    dtype('float64')
-    """
-    try:
-        x = check_array(x, dtype=np.float64)
-    except ValueError as error:
-        raise DataError(f"task {task}: {error}") from None
-    if features is not None and x.shape[1] != features:
-        raise DataError(f"task {task} has {x.shape[1]} features, the tasks before it {features}")
-    return x
-
-
-def task_lists(X: Sequence, y: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of examples ``[n_t, D]`` and targets ``[n_t]``, or an error that names the task.
-
-    Examples
-    --------
-    >>> [pair[1].shape for pair in task_lists([np.zeros((3, 2)), np.zeros((4, 2))], [np.zeros(3), np.zeros(4)])]
-    [(3,), (4,)]
-    """
-    if len(X) != len(y):
-        raise DataError(
-            f"{len(X)} arrays of examples but {len(y)} of targets; there must be one of each per task"
-        )
-    pairs, features = [], None
-    for task, (x, targets) in enumerate(zip(X, y, strict=True)):
-        x = task_examples(x, task, features)
-        features = x.shape[1]
-        targets = np.asarray(targets)
-        if targets.shape != (len(x),):
-            raise DataError(f"task {task} has {len(x)} examples but targets of shape {targets.shape}")
-        pairs.append((x, targets))
-    return pairs
-
-
-class MultiTaskLinear(BaseEstimator):
+class MultiTaskLinear(BaseEstimator, ABC):
     """Base of the estimators; a subclass names its penalty and makes a :class:`Problem` of data."""
 
     penalty: ClassVar[Penalty | None] = None
@@ -238,8 +183,9 @@ class MultiTaskLinear(BaseEstimator):
             models.append(model)
         return alphas, models
 
+    @abstractmethod
     def _problem(self, X, y) -> Problem:
-        raise NotImplementedError
+        """Check the data, centre them, note on self what they say about the model."""
 
     def _penalty(self, features: int, tasks: int) -> Penalty | SumOfNorms | MixtureOfNorms:
         return self.penalty
@@ -290,122 +236,3 @@ class MultiTaskLinear(BaseEstimator):
             task_examples(x, task, self.n_features_in_) @ w + b
             for task, (x, w, b) in enumerate(zip(X, self.coef_, self.intercept_, strict=True))
         ]
-
-
-class TensorTasks:
-    """Mixin: tasks with several indices."""
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        task_shape=None,
-        weights=None,
-        fit_intercept=True,
-        solver="auto",
-        tol=1e-6,
-        max_iter=5000,
-    ):
-        super().__init__(alpha, fit_intercept=fit_intercept, solver=solver, tol=tol, max_iter=max_iter)
-        self.task_shape = task_shape
-        self.weights = weights
-
-    @property
-    def coef_tensor_(self):
-        """Weights as a tensor ``[D, *task_shape]``."""
-        check_is_fitted(self)
-        tasks, features = self.coef_.shape
-        return self.coef_.T.reshape(features, *checked_task_shape(self.task_shape, tasks))
-
-    def _shape(self, features: int, tasks: int) -> tuple[int, ...]:
-        return (features, *checked_task_shape(self.task_shape, tasks))
-
-
-class OverlappedTraceNorm(TensorTasks):
-    """Mixin: low rank in every mode."""
-
-    def _penalty(self, features, tasks):
-        return overlapped_trace_norm(self._shape(features, tasks), self.weights)
-
-
-class ScaledLatentTraceNorm(TensorTasks):
-    """Mixin: a mixture of tensors of low rank in one mode."""
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        task_shape=None,
-        weights=None,
-        scaled=True,
-        fit_intercept=True,
-        solver="auto",
-        tol=1e-6,
-        max_iter=5000,
-    ):
-        super().__init__(
-            alpha,
-            task_shape=task_shape,
-            weights=weights,
-            fit_intercept=fit_intercept,
-            solver=solver,
-            tol=tol,
-            max_iter=max_iter,
-        )
-        self.scaled = scaled
-
-    def _penalty(self, features, tasks):
-        return latent_trace_norm(self._shape(features, tasks), self.weights, self.scaled)
-
-
-PARAMETERS = """
-
-    Parameters
-    ----------
-    alpha : float
-        Weight of the penalty, above 0, in units of the gradient of the mean loss.
-    fit_intercept : bool
-        Add a constant to every task, which is not penalised.
-    solver : str
-        "auto" takes the fastest that applies. "fista": every norm but the overlapped one. "admm": every norm.
-        "subgradient": every norm; slow, and never exactly zero or of exactly low rank; to compare with.
-    tol : float
-        Stop at a duality gap below this share of the objective at W = 0: the objective is then
-        at most that much above the minimum.
-    max_iter : int
-        Largest number of steps; a warning says when it was not enough.
-
-    Attributes
-    ----------
-    coef_ : array ``[T, D]``
-        The weights, one task per row as in scikit-learn: W of the text is ``coef_.T``.
-    intercept_ : array ``[T]``
-        The constants.
-    dual_gap_ : float
-        A bound on how far the objective is above its minimum.
-    n_iter_ : int
-        Number of steps.
-"""
-"""Docstring of the parameters and attributes of the estimators for a matrix of weights."""
-
-TENSOR_PARAMETERS = PARAMETERS.replace(
-    """    fit_intercept : bool""",
-    """    task_shape : tuple of int, optional
-        Numbers of values of the task indices, ``(T_1, T_2, ...)``; their product is T. The tasks (columns of y, or
-        entries of the lists) are in C order, the last index fastest, as ``np.ndindex(task_shape)`` counts them.
-        By default ``(T,)``: one index, the modes are features and tasks.
-    weights : sequence of float, optional
-        One weight per mode, the features first, then the task indices in order; by default all 1.
-    fit_intercept : bool""",
-).replace(
-    """    intercept_ : array""",
-    """    coef_tensor_ : array ``[D, T_1, T_2, ...]``
-        The same as a tensor.
-    intercept_ : array""",
-)
-"""The same for a tensor of weights."""
-
-CLASSES = """    classes_ : array ``[2]``, or list of T of them
-        The two labels of every task, sorted; the second one is predicted where the decision function is above 0.
-"""
-"""What classifiers have besides."""

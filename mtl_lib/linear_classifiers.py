@@ -11,19 +11,17 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import validate_data
 
 from mtl_lib.errors import DataError
-from mtl_lib.linear_base import (
+from mtl_lib.linear_base import MultiTaskLinear, Problem
+from mtl_lib.linear_data import is_list_of_tasks, task_lists
+from mtl_lib.linear_losses import LogisticLoss
+from mtl_lib.linear_penalties import COLUMN_NORMS, L21, TRACE_NORM
+from mtl_lib.linear_tensor_base import (
     CLASSES,
     PARAMETERS,
     TENSOR_PARAMETERS,
-    MultiTaskLinear,
     OverlappedTraceNorm,
-    Problem,
     ScaledLatentTraceNorm,
-    is_list_of_tasks,
-    task_lists,
 )
-from mtl_lib.linear_losses import LogisticLoss
-from mtl_lib.linear_penalties import COLUMN_NORMS, L21, TRACE_NORM
 
 __all__ = [
     "LabelError",

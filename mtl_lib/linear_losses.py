@@ -261,9 +261,12 @@ class LogisticLoss(_Examples):
         margins, _ = self._at(w)
         p = expit(-margins)
         if self.fit_intercept:  # the sums are 0 but for rounding; make it exact
-            wrong, right = self._sums(p * self._positive), self._sums(p * ~self._positive)
-            least = np.minimum(wrong, right)
-            p = p * np.where(self._positive, (least / wrong)[self._task], (least / right)[self._task])
+            upper, lower = self._sums(p * self._positive), self._sums(p * ~self._positive)
+            least = np.minimum(upper, lower)
+            shares = [
+                np.divide(least, side, out=np.zeros_like(side), where=side > 0) for side in (upper, lower)
+            ]
+            p = p * np.where(self._positive, shares[0][self._task], shares[1][self._task])
         minus_gradient = self._back(self._y * p / self._counts[self._task])
 
         def value(limit: float) -> float:

@@ -16,6 +16,7 @@ Losses are in :mod:`mtl_lib.linear_losses`, norms in :mod:`mtl_lib.linear_penalt
 import numpy as np
 
 from mtl_lib.linear_losses import Loss, SquaredLoss
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms
 from mtl_lib.linear_penalties import (
     COLUMN_NORMS,
     L21,
@@ -26,7 +27,6 @@ from mtl_lib.linear_penalties import (
     prox_trace_norm,
     trace_norm,
 )
-from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
 
 __all__ = [
     "COLUMN_NORMS",

@@ -3,9 +3,9 @@
 import numpy as np
 
 from mtl_lib.linear_losses import Loss
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms
 from mtl_lib.linear_penalties import Penalty
 from mtl_lib.linear_solvers import objective_and_gap, total
-from mtl_lib.linear_tensor_penalties import MixtureOfNorms, SumOfNorms
 
 
 def subgradient_method(
