@@ -159,6 +159,20 @@ def test_the_latent_norm_and_its_dual_bound_inner_products(first, second):
     assert (g * v.sum(axis=0)).sum() <= norm.dual_norm(g) * norm.norm(v) + 1e-9
 
 
+@settings(derandomize=True, max_examples=15, deadline=None)
+@given(seeds, st.integers(1, 4), st.booleans())
+def test_the_latent_norm_of_a_tensor_is_below_that_of_any_mode_and_above_its_dual_bound(seed, rank, scaled):
+    norm, w = latent_trace_norm(SHAPE, scaled=scaled), matrix(seed, rank)
+    value, parts = norm.best_parts(w)
+    np.testing.assert_allclose(parts.sum(axis=0), w, atol=1e-10)
+    assert norm.norm(parts) == pytest.approx(value)
+    alone = min(part.norm(w) for part in norm.parts)
+    assert value <= alone * 1.001 + 1e-12
+    assert value * norm.dual_norm(w) >= (w**2).sum() - 1e-9  # <W, W> <= norm * dual norm
+    matrix_norm = latent_trace_norm((4, 6), scaled=False)
+    assert matrix_norm.best_parts(w)[0] == pytest.approx(TRACE_NORM.norm(w), rel=2e-3, abs=1e-9)
+
+
 def test_golden_values_of_a_small_tensor():
     w = np.array([[1.0, 0, 0, 1], [0, 1, 1, 0]])  # 2 x 2 x 2
     parts = [part.norm(w) for part in overlapped_trace_norm((2, 2, 2)).parts]
