@@ -1,46 +1,58 @@
-"""Convex multi-task learning with a quadratic loss: penalties, their proximal steps, FISTA, the duality gap.
+"""Convex multi-task learning: FISTA, and how far from the minimum a solution can be (the duality gap).
 
 Everything here minimises
 
-.. math:: P(W) = \\sum_{t=1}^{T} \\frac{1}{2 n_t} \\lVert y_t - X_t w_t \\rVert^2 + \\alpha\\, \\Omega(W),
-   \\qquad W = [w_1 \\dots w_T] \\in \\mathbb{R}^{D \\times T},
+.. math:: P(W) = f(W) + \\alpha\\, \\Omega(W), \\qquad W = [w_1 \\dots w_T] \\in \\mathbb{R}^{D \\times T},
 
-the paper's matrix-based multi-task learning (Sec. 2.1) with squared loss and :math:`\\lambda = \\alpha`.
+the paper's matrix-based multi-task learning (Sec. 2.1) with :math:`\\lambda = \\alpha`; with squared loss
+:math:`f(W) = \\sum_{t=1}^{T} \\frac{1}{2 n_t} \\lVert y_t - X_t w_t \\rVert^2`.
 Dividing by :math:`n_t` makes every task count alike, and makes :math:`\\alpha` that of
 scikit-learn's ``MultiTaskLasso`` when all tasks share their examples.
+
+Losses are in :mod:`mtl_lib.linear_losses`, norms in :mod:`mtl_lib.linear_penalties` and
+:mod:`mtl_lib.linear_tensor_penalties`; sums of norms need :mod:`mtl_lib.linear_admm`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float
 
-Matrix = Float[np.ndarray, "D T"]
+from mtl_lib.linear_losses import Loss, SquaredLoss
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms
+from mtl_lib.linear_penalties import (
+    COLUMN_NORMS,
+    L21,
+    TRACE_NORM,
+    Penalty,
+    l21_norm,
+    prox_l21,
+    prox_trace_norm,
+    trace_norm,
+)
+
+__all__ = [
+    "COLUMN_NORMS",
+    "L21",
+    "TRACE_NORM",
+    "Penalty",
+    "SquaredLoss",
+    "fista",
+    "l21_norm",
+    "objective_and_gap",
+    "prox_l21",
+    "prox_trace_norm",
+    "total",
+    "trace_norm",
+]
 
 
-def l21_norm(w: Matrix) -> float:
-    """Sum of the lengths of the rows, :math:`\\sum_d \\lVert W_{d,:} \\rVert_2`: one term per feature.
-
-    Examples
-    --------
-    >>> l21_norm(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    5.0
-    """
-    return float(np.linalg.norm(w, axis=1).sum())
-
-
-def prox_l21(w: Matrix, tau: float) -> Matrix:
-    """Shorten every row by `tau`; rows not longer than `tau` become zero.
-
-    The minimiser of :math:`\\tfrac12 \\lVert Z - W \\rVert_F^2 + \\tau \\lVert Z \\rVert_{2,1}` over Z.
+def total(penalty: Penalty | SumOfNorms | MixtureOfNorms, v: np.ndarray) -> np.ndarray:
+    """W from what the penalty acts on: itself, or for a mixture the sum of its components.
 
     Parameters
     ----------
-    w : ndarray
-        ``[D, T]``.
-    tau : float
-        At least 0.
+    penalty : Penalty, SumOfNorms or MixtureOfNorms
+        The norm.
+    v : ndarray
+        ``[D, T]``, or ``[K, D, T]`` for a mixture.
 
     Returns
     -------
@@ -49,157 +61,32 @@ def prox_l21(w: Matrix, tau: float) -> Matrix:
 
     Examples
     --------
-    >>> prox_l21(np.array([[3.0, 4.0], [0.6, 0.8]]), tau=2.5)
-    array([[1.5, 2. ],
-           [0. , 0. ]])
+    >>> total(L21, np.ones((2, 1))).tolist()
+    [[1.0], [1.0]]
     """
-    length = np.linalg.norm(w, axis=1, keepdims=True)
-    return w * np.divide(np.maximum(length - tau, 0), length, out=np.zeros_like(length), where=length > 0)
-
-
-def trace_norm(w: Matrix) -> float:
-    """Sum of the singular values, :math:`\\lVert W \\rVert_*`.
-
-    Examples
-    --------
-    >>> round(trace_norm(np.diag([3.0, 4.0])), 6)
-    7.0
-    """
-    return float(np.linalg.svd(w, compute_uv=False).sum())
-
-
-def prox_trace_norm(w: Matrix, tau: float) -> Matrix:
-    """Lower every singular value by `tau`; those not above `tau` become zero.
-
-    The minimiser of :math:`\\tfrac12 \\lVert Z - W \\rVert_F^2 + \\tau \\lVert Z \\rVert_*` over Z.
-
-    Parameters
-    ----------
-    w : ndarray
-        ``[D, T]``.
-    tau : float
-        At least 0.
-
-    Returns
-    -------
-    ndarray
-        ``[D, T]``.
-
-    Examples
-    --------
-    >>> prox_trace_norm(np.diag([3.0, 0.5]), tau=1.0).round(6)
-    array([[2., 0.],
-           [0., 0.]])
-    """
-    u, s, vh = np.linalg.svd(w, full_matrices=False)
-    return (u * np.maximum(s - tau, 0)) @ vh
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """A norm on ``[D, T]`` matrices with all that a proximal method needs to know about it.
-
-    Parameters
-    ----------
-    norm : callable
-        :math:`\\Omega(W)`.
-    dual_norm : callable
-        :math:`\\Omega^\\circ(G) = \\max \\{\\langle G, W \\rangle : \\Omega(W) \\le 1\\}`; at ``alpha`` equal to this
-        norm of the gradient at 0, and above, the minimiser is 0.
-    prox : callable
-        ``prox(W, tau)``.
-
-    Examples
-    --------
-    >>> TRACE_NORM.dual_norm(np.diag([3.0, 4.0]))
-    4.0
-    """
-
-    norm: Callable[[np.ndarray], float]
-    dual_norm: Callable[[np.ndarray], float]
-    prox: Callable[[np.ndarray, float], np.ndarray]
-
-
-L21 = Penalty(l21_norm, lambda g: float(np.linalg.norm(g, axis=1).max()), prox_l21)
-"""Few features for all tasks: whole rows are zero."""
-
-TRACE_NORM = Penalty(trace_norm, lambda g: float(np.linalg.norm(g, 2)), prox_trace_norm)
-"""Few directions for all tasks: W has low rank."""
-
-COLUMN_NORMS = Penalty(
-    lambda w: l21_norm(w.T), lambda g: float(np.linalg.norm(g, axis=0).max()), lambda w, tau: prox_l21(w.T, tau).T
-)  # fmt: skip
-"""Nothing shared: every task's own length. What the trace norm does to orthogonal tasks; the control for it."""
-
-
-class SquaredLoss:
-    """The smooth part of P, kept as inner products: :math:`f(W) = \\tfrac12 (c - 2\\langle B, W\\rangle + \\langle W, A(W)\\rangle)`.
-
-    Tasks that have their examples in common form one group.  A group with fewer examples than features keeps
-    its examples, another one their second moments, whichever is smaller.
-
-    Parameters
-    ----------
-    groups : sequence of (X, Y)
-        X is ``[n, D]``, Y is ``[n, T_g]``; the columns of all Y, in order, are the tasks.
-
-    Examples
-    --------
-    >>> loss = SquaredLoss([(np.eye(2), np.array([[2.0], [0.0]]))])
-    >>> loss(np.zeros((2, 1))), loss.gradient(np.zeros((2, 1))).ravel().tolist()
-    (1.0, [-1.0, 0.0])
-    """
-
-    def __init__(self, groups: Sequence[tuple[np.ndarray, np.ndarray]]):
-        self.groups, first = [], 0
-        for x, y in groups:
-            small = len(x) < x.shape[1]
-            # The factors of X^T X / n, as they are multiplied: one matrix or two.
-            factors = (x.T / len(x), x) if small else (x.T @ x / len(x),)
-            self.groups.append((slice(first, first + y.shape[1]), factors))
-            first += y.shape[1]
-        self.correlations = np.hstack([x.T @ y / len(x) for x, y in groups])  # B, [D, T]
-        self.power = float(sum((y**2).sum() / len(y) for _, y in groups))  # c
-        self.lipschitz = max(float(np.linalg.norm(x, 2) ** 2 / len(x)) for x, _ in groups)
-
-    def times(self, w: Matrix) -> Matrix:
-        """A(W): every task's weights times the second moments of its examples."""
-        product = np.empty_like(w)
-        for columns, factors in self.groups:
-            part = w[:, columns]
-            for factor in reversed(factors):
-                part = factor @ part
-            product[:, columns] = part
-        return product
-
-    def __call__(self, w: Matrix) -> float:
-        return float(self.power / 2 - (self.correlations * w).sum() + (w * self.times(w)).sum() / 2)
-
-    def gradient(self, w: Matrix) -> Matrix:
-        """Gradient of f at W, ``[D, T]``."""
-        return self.times(w) - self.correlations
+    return v.sum(axis=0) if isinstance(penalty, MixtureOfNorms) else v
 
 
 def objective_and_gap(
-    loss: SquaredLoss, penalty: Penalty, alpha: float, w: np.ndarray
+    loss: Loss, penalty: Penalty | MixtureOfNorms, alpha: float | int, w: np.ndarray
 ) -> tuple[float, float]:
     """Return P(W), and a bound on how far it is above the minimum.
 
     The dual problem is to maximise :math:`D(u) = \\sum_t u_t^{\\mathsf T} y_t - \\tfrac{n_t}{2} \\lVert u_t \\rVert^2`
-    over u with :math:`\\Omega^\\circ([X_1^{\\mathsf T} u_1 \\dots]) \\le \\alpha`.  Every such u gives D(u) at most the
+    (squared loss) over u with :math:`\\Omega^\\circ([X_1^{\\mathsf T} u_1 \\dots]) \\le \\alpha`.  Every such u gives D(u) at most the
     minimum of P.  The residuals :math:`(y_t - X_t w_t)/n_t` are the best u at the minimum; before it, they are
     scaled until they are allowed.
 
     Parameters
     ----------
-    loss : SquaredLoss
+    loss : SquaredLoss or LogisticLoss
         The examples.
-    penalty : Penalty
+    penalty : Penalty or MixtureOfNorms
         The norm.
     alpha : float
         Its weight, above 0.
     w : ndarray
-        ``[D, T]``.
+        ``[D, T]``, or the components ``[K, D, T]`` of a mixture.
 
     Returns
     -------
@@ -212,43 +99,46 @@ def objective_and_gap(
     >>> objective_and_gap(loss, L21, 1.0, np.zeros((2, 1)))  # alpha is large enough for W = 0 to be best
     (1.0, 0.0)
     """
-    minus_gradient = -loss.gradient(w)  # [X_t^T r_t / n_t], r the residuals
-    fitted = float((loss.correlations * w).sum())
-    residual_times_y = loss.power - fitted
-    residual_power = residual_times_y - float((minus_gradient * w).sum())
-    primal = residual_power / 2 + alpha * penalty.norm(w)
-    if residual_power <= 0:  # a perfect fit
-        return primal, primal
+    value, minus_gradient, dual_value = loss.dual(total(penalty, w))
+    primal = value + alpha * penalty.norm(w)
     size = penalty.dual_norm(minus_gradient)
-    allowed = alpha / size if size > 0 else np.inf
-    scale = min(max(residual_times_y / residual_power, -allowed), allowed)
-    return primal, primal - (scale * residual_times_y - scale**2 * residual_power / 2)
+    return primal, primal - dual_value(alpha / size if size > 0 else np.inf)
+
+
+def _lies_above(loss, penalty, steepness, at, gradient, moved) -> bool:
+    """Whether the quadratic that touches f at one point is not below f at another one."""
+    here, there = total(penalty, at), total(penalty, moved)
+    change = moved - at
+    bound = loss(here) + (gradient * (there - here)).sum() + steepness / 2 * (change**2).sum()
+    return bool(loss(there) <= bound + 1e-14 * loss.at_zero)
 
 
 def fista(
-    loss: SquaredLoss,
-    penalty: Penalty,
-    alpha: float,
+    loss: Loss,
+    penalty: Penalty | MixtureOfNorms,
+    alpha: float | int,
     start: np.ndarray,
-    tolerance: float = 1e-6,
+    tolerance: float | int = 1e-6,
     max_iter: int = 5000,
     look_every: int = 10,
 ) -> tuple[np.ndarray, float, int]:
     """Accelerated proximal gradient method (Beck and Teboulle, 2009) with restarts.
 
     The momentum is dropped whenever it points uphill (O'Donoghue and Candès, 2015), which makes it as fast as
-    it can be without knowing how curved the problem is.
+    it can be without knowing how curved the problem is.  Where the second derivative depends on W (logistic
+    loss), steps are as long as the loss allows at the place, found by halving and doubling (Scheinberg,
+    Goldfarb and Bai, 2014).
 
     Parameters
     ----------
-    loss : SquaredLoss
+    loss : SquaredLoss or LogisticLoss
         The smooth part.
-    penalty : Penalty
+    penalty : Penalty or MixtureOfNorms
         The other part.
     alpha : float
         Its weight, above 0.
     start : ndarray
-        ``[D, T]``; the solution for a neighbouring alpha, or zeros.
+        ``[D, T]``, or components ``[K, D, T]`` of a mixture; the solution for a neighbouring alpha, or zeros.
     tolerance : float
         Stop when the duality gap is below this share of the objective at W = 0.
     max_iter : int
@@ -259,7 +149,7 @@ def fista(
     Returns
     -------
     tuple
-        The weights ``[D, T]``, their duality gap, the number of steps.
+        The weights as in `start`, their duality gap, the number of steps.
 
     Examples
     --------
@@ -268,16 +158,27 @@ def fista(
     >>> w.ravel().round(6).tolist(), gap < 1e-6
     ([1.0, 0.0], True)
     """
-    enough = tolerance * loss.power / 2
-    step = 1 / loss.lipschitz if loss.lipschitz > 0 else 1.0
+    enough = tolerance * loss.at_zero
+    # Moving all K components at once moves their sum K times as far.
+    count = len(penalty.parts) if isinstance(penalty, MixtureOfNorms) else 1
+    steepest = loss.lipschitz * count if loss.lipschitz > 0 else 1.0
+    steepness = min(loss.steepness(total(penalty, start)) * count, steepest) or steepest
     w, ahead, momentum = start, start, 1.0
     gap = objective_and_gap(loss, penalty, alpha, w)[1]
     taken = 0
     while gap > enough and taken < max_iter:
-        w_next = penalty.prox(ahead - step * loss.gradient(ahead), step * alpha)
+        before = steepness
+        if loss.varies and taken and taken % look_every == 0:  # it may be flatter here: try longer steps
+            steepness = max(steepness / 2, 1e-6 * steepest)
+        gradient = loss.gradient(total(penalty, ahead))
+        while True:
+            w_next = penalty.prox(ahead - gradient / steepness, alpha / steepness)
+            if steepness >= steepest or _lies_above(loss, penalty, steepness, ahead, gradient, w_next):
+                break
+            steepness = min(2 * steepness, steepest)
         if ((ahead - w_next) * (w_next - w)).sum() > 0:
             momentum = 1.0
-        momentum_next = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        momentum_next = (1 + np.sqrt(1 + 4 * steepness / before * momentum**2)) / 2
         ahead = w_next + (momentum - 1) / momentum_next * (w_next - w)
         w, momentum, taken = w_next, momentum_next, taken + 1
         if taken % look_every == 0 or taken == max_iter:
