@@ -108,9 +108,10 @@ def add_mixed(
     undo = torch.eye(k, dtype=torch.float64)
     undo[1:, 0] = -1
     edges = undo @ back @ factor.left * factor.sigma
-    sizes = parts.abs() * edges.norm(dim=-1)
-    # A part of the size 4 in a row of length at most 1 costs float32 two bits.
-    if not bool((sizes.max() < 4) & (parts.abs().max() < 1e30)):
+    lengths = edges.norm(dim=-1)
+    sizes = parts.abs() * lengths
+    # A part of the size 4 in a row of length at most 1 costs float32 two bits; a difference must exist in float32.
+    if not bool((sizes.max() < 4) & (parts.abs().max() < 1e30) & (lengths.max() < 1e38)):
         return False
     coefficients = (alpha * parts).tolist()
     width = min(max(1, BLOCK // k), n)

@@ -9,7 +9,7 @@ and the exact SVD of the few rows :math:`Q^\top M`.
 **What comes out is another penalty.**  With k components the value is the sum of (almost) the k largest
 singular values, the Ky Fan k norm, and :math:`U_k V_k^\top` is a sub-gradient of *that*.  It is one of the
 trace norm only if everything was captured: its duality gap is exactly the share that was not.  A freshly
-initialised layer of 64 x 576 holds less than half of its trace norm in its 16 leading components.  How much
+initialised layer of 64 x 576 holds less than a third of its trace norm in its 16 leading components.  How much
 was captured can be bounded from what is known.  With :math:`C = M - QQ^\top M`, whose Frobenius norm is
 exactly :math:`(\|M\|_F^2 - \|Q^\top M\|_F^2)^{1/2}`,
 

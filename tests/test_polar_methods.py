@@ -393,3 +393,19 @@ def test_errors_say_what_was_given_and_what_is_allowed(call, says):
         call(torch.ones(3, 5))
     for part in says:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+@pytest.mark.parametrize("size", [1e-40, 1e-30, 1e30, 3e38])
+def test_the_penalty_at_the_ends_of_the_number_range(tasks, size):
+    """Differences of opposite rows near the largest number do not exist in float32; float64 takes over."""
+    unit = randn(tasks, 50, seed=2).clamp(-1, 1).double()
+    for rows in (unit, torch.cat([unit[:1], -unit[:1] + 1e-6 * unit[1:]])):
+        weights = [torch.nn.Parameter(row) for row in (rows * size).float()]
+        stored = torch.stack([w.detach() for w in weights]).double() / size
+        penalty = TraceNormPenalty("laf", 1.0)
+        assert not penalty.add_gradient_({"fc": weights}).isnan()
+        polar = torch.stack([w.grad for w in weights])
+        assert max(samplers.defects(stored, torch.linalg.svdvals(stored).sum(), polar)) <= 2e-6
+        penalty.prox_({"fc": weights}, step_size=1.0)
+        assert not torch.stack([w.detach() for w in weights]).isnan().any()
