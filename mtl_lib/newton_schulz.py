@@ -86,8 +86,8 @@ class NewtonSchulz:
 
     def __post_init__(self):
         least = len(QUINTICS) + len(CUBICS)
-        if not least <= self.steps <= 24:
-            raise ConfigError(f"steps is {self.steps}; it may be {least} to 24")
+        if not isinstance(self.steps, int) or not least <= self.steps <= 24:
+            raise ConfigError(f"steps is {self.steps!r}; it may be a whole number from {least} to 24")
 
     @property
     def resolves(self) -> float:

@@ -21,7 +21,6 @@ best t in Eq. (3.7) of the book's chapter 3, and :math:`\|C\|_* \ge \|C\|_F`.)
 The functions of :mod:`mtl_lib.polar` warn where the lower end of the share that follows is not one.
 """
 
-import functools
 import warnings
 from dataclasses import dataclass
 
@@ -107,8 +106,8 @@ class Captured:
 
 
 @torch.compiler.assume_constant_result
-@functools.lru_cache(maxsize=64)
 def _gaussian(rows: int, columns: int, seed: int, device: str, dtype: torch.dtype) -> Tensor:
+    """Drawn anew each time: that is cheaper than one product with it, and it can be too large to keep."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(device, dtype)
 
