@@ -7,7 +7,7 @@ components, of extra columns or of power iterations.  This is the range finder o
 and the exact SVD of the few rows :math:`Q^\top M`.
 
 **What comes out is another penalty.**  With k components the value is the sum of (almost) the k largest
-singular values, the Ky Fan k norm, and :math:`U_k V_k^\top` is a sub-gradient of *that*.  It is one of the
+singular values, the Ky Fan k norm, and :math:`U_k V_k^\top` (almost) a sub-gradient of *that*.  It is one of the
 trace norm only if everything was captured: its duality gap is exactly the share that was not.  A freshly
 initialised layer of 64 x 576 holds less than a third of its trace norm in its 16 leading components.  How much
 was captured can be bounded from what is known.  With :math:`C = M - QQ^\top M`, whose Frobenius norm is
