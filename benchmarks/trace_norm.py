@@ -1,31 +1,66 @@
-r"""Accuracy and time of the trace norm's sub-gradient over the 33 shareable layers of ResNet-34.
+r"""Accuracy and time of every trace norm and every way to it, over the 33 shareable layers of ResNet-34.
 
 Run from the root of the repository::
 
-    python benchmarks/trace_norm.py            # two tasks, some minutes
-    python benchmarks/trace_norm.py --quick    # the narrow layers and fewer likenesses: seconds
-    python benchmarks/trace_norm.py --tasks 2 3 5 10 --kinds laf
+    python benchmarks/trace_norm.py            # everything, for 2, 3, 5 and 10 tasks: a quarter of an hour
+    python benchmarks/trace_norm.py --quick    # the narrow layers, two tasks: seconds
+    python benchmarks/trace_norm.py --record   # also writes data/results/trace_norm_benchmark.csv
+    python benchmarks/trace_norm.py --tasks 2 --kinds laf --only accuracy
 
-Accuracy is judged against the float64 SVD of the same stored float32 weights, the worst layer counts:
+Accuracy is judged against the float64 SVD of the same stored float32 weights; the worst layer, and for Tucker
+and TT the worst unfolding, counts:
 
 * *value*: relative error of the trace norm;
 * *overshoot*: spectral norm of the sub-gradient, minus one;
 * *gap*: \|<G, W> - \|W\|_*\| / \|W\|_*.
 
-Times are processor times, the best of several runs in one process on one thread, as ratios to a full float32 SVD of the same
-layers that also adds its sub-gradient to the ``.grad`` of the weights.
+Times are processor times of value and sub-gradient, added to the ``.grad`` of the weights, the best of several
+runs in one process on one thread; on a GPU wall times, with the host synchronisations counted.  LAF is timed over
+all layers in one go; Tucker and TT, where arithmetic counts and not memory, once per shape, times the number of
+layers of that shape, and TT for many tasks without the widest layers, whose SVD would take minutes.  Ratios are to a float32 ``torch.linalg.svd`` of every unfolding and U V^T.
 """
 
 import argparse
-import statistics
+import csv
+import datetime
+import io
+import os
+import platform
 import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from mtl_lib import atomic
+from mtl_lib.polar import METHODS
 from mtl_lib.trace_norm import TraceNormPenalty
+from mtl_lib.unfold import fold, paper_order, torch_order, tt_fold, tt_unfold, unfold
 
-TARGET_ACCURACY = 1e-6
-TARGET_TIME = {"laf": (0.25, "accurate; fast 0.06"), "tucker": (0.10, ""), "tt": (0.10, "")}
+KINDS = ("laf", "tucker", "tt")
+TARGET_ACCURACY = {"auto": 1e-6, "gram": 1e-6, "one by one": 1e-6, "fast": 1e-5}
+TARGET_TIME = {
+    ("laf", "auto"): 0.25,
+    ("laf", "fast"): 0.06,
+    ("tucker", "auto"): 0.10,
+    ("tt", "auto"): 0.10,
+}
+WHY_SLOWER = {
+    "laf": "what is left is traffic with the memory: the weights are read twice, the gradients read and written. "
+    "Other programs at work on the same memory slow that down more than they slow down the SVD",
+    "tucker": "what is left is a float32 product of 512 x 512 with the weights, once for the Gram matrix and once "
+    "for the sub-gradient, along filters and along channels, and an eigendecomposition of 512 x 512 for each",
+    "tt": "in the paper's order of axes the costly split is HWC against MT: 1024 rows for 512 filters of two "
+    "tasks, not 512. Half of the time is the float64 eigendecomposition of 1024 x 1024, which float32 cannot "
+    "replace at this accuracy ('fast' does replace it); the SVD itself is relatively cheap on so square a matrix",
+}
+SLOW = ("torch autograd", "svd_lowrank")  # no faster than the SVD itself, and timed for up to three tasks
+RESULTS = Path("data/results/trace_norm_benchmark.csv")
+COLUMNS = (
+    "table kind tasks method case layers value_error overshoot gap seconds ratio syncs torch machine date"
+)
 
 
 def resnet34_shapes(widest: int = 512) -> list[tuple[int, int, int, int]]:
@@ -39,16 +74,25 @@ def resnet34_shapes(widest: int = 512) -> list[tuple[int, int, int, int]]:
     return [shape for shape in shapes if shape[0] <= widest]
 
 
-def stack_of(shape: tuple[int, ...], tasks: int, likeness: str, seed: int) -> list[torch.nn.Parameter]:
+def stack_of(
+    shape: tuple[int, ...], tasks: int, likeness: str, seed: int, device: str = "cpu"
+) -> list[torch.nn.Parameter]:
     """T tasks' kernels at He initialisation: independent, or nearly equal, or nearly proportional."""
     generator = torch.Generator().manual_seed(seed)
     spread = (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
     base = spread * torch.randn(shape, generator=generator)
+    if (
+        likeness == "power law"
+    ):  # singular values of the filters that fall by the number of filters, as trained ones do
+        turn = torch.linalg.qr(torch.randn(shape[0], shape[0], generator=generator))[0]
+        falling = turn / torch.arange(1, shape[0] + 1)
     tensors = []
     for task in range(tasks):
         noise = spread * torch.randn(shape, generator=generator)
         if likeness == "random":
             tensors.append(noise)
+        elif likeness == "power law":
+            tensors.append((falling @ noise.flatten(1)).view(shape))
         elif likeness == "equal":
             tensors.append(base.clone())
         elif likeness.startswith("near"):
@@ -59,105 +103,334 @@ def stack_of(shape: tuple[int, ...], tasks: int, likeness: str, seed: int) -> li
             tensors.append(torch.zeros(shape))
         else:  # "scale 1e-15"
             tensors.append(float(likeness.split()[1]) * (base + 1e-4 * noise))
-    return [torch.nn.Parameter(tensor) for tensor in tensors]
+    stack = [torch.nn.Parameter(tensor.to(device)) for tensor in tensors]
+    for tensor in stack:
+        tensor.grad = torch.zeros_like(tensor)
+    return stack
 
 
-def defects(tensors: list[torch.nn.Parameter], value: torch.Tensor) -> tuple[float, float, float]:
-    """Relative error of the value, overshoot and duality gap of what stands in the gradients."""
-    rows = torch.stack([t.detach().reshape(-1) for t in tensors]).double()
-    polar = torch.stack([t.grad.reshape(-1) for t in tensors]).double()
-    # The QR decomposition first: exact enough in float64, and much faster than the SVD of a long matrix.
-    true = torch.linalg.svdvals(torch.linalg.qr(rows.T, mode="r").R).sum().item()
-    spectral = torch.linalg.svdvals(torch.linalg.qr(polar.T, mode="r").R)[0].item()
+# --- What is compared.  Every way takes layers and weights, adds to .grad and returns the value.
+
+
+def unfoldings(x: torch.Tensor, kind: str) -> list[tuple[torch.Tensor, Callable]]:
+    """The matrices of a kind, and how to fold each back."""
+    n, shape = x.ndim, x.shape
+    if kind == "tt":
+        return [(tt_unfold(x, k), lambda m, k=k: tt_fold(m, k, shape)) for k in range(1, n)]
+    modes = [n - 1] if kind == "laf" else range(n)
+    return [(unfold(x, i), lambda m, i=i: fold(m, i, shape)) for i in modes]
+
+
+def by_decomposition(decompose: Callable) -> Callable:
+    """The way that one writes first: stack, unfold, decompose, fold back."""
+
+    @torch.no_grad()
+    def run(layers, kind, weights=None):
+        total = 0.0
+        for tensors in layers:
+            terms = unfoldings(paper_order(torch.stack([t.detach() for t in tensors])), kind)
+            for weight, (matrix, back) in zip(weights or [1.0] * len(terms), terms, strict=True):
+                if not weight:
+                    continue
+                u, s, v = decompose(matrix)
+                total = total + weight * s.sum()
+                for tensor, part in zip(tensors, torch_order(back(u @ v)), strict=True):
+                    tensor.grad.add_(part, alpha=weight)
+        return total
+
+    return run
+
+
+def lowrank(matrix: torch.Tensor):
+    """At most 32 singular values, as one does where an unfolding has hundreds."""
+    u, s, v = torch.svd_lowrank(matrix, q=min(32, *matrix.shape))
+    return u, s, v.T
+
+
+def autograd(layers, kind, weights=None):
+    """What PyTorch offers."""
+    total = 0.0
+    for tensors in layers:
+        terms = unfoldings(paper_order(torch.stack(list(tensors))), kind)
+        for weight, (matrix, _) in zip(weights or [1.0] * len(terms), terms, strict=True):
+            total = total + weight * torch.linalg.matrix_norm(matrix, ord="nuc")
+    total.backward()
+    return total.detach()
+
+
+def library(method: str, precision: str = "accurate") -> Callable:
+    """The penalty of the package."""
+
+    def run(layers, kind, weights=None):
+        penalty = TraceNormPenalty(kind, 1.0, weights, method, precision)
+        return penalty.add_gradient_({str(i): tensors for i, tensors in enumerate(layers)})
+
+    return run
+
+
+def one_by_one(layers, kind, weights=None):
+    """The package's route without joint Gram matrices: every unfolding by itself."""
+    from mtl_lib.unfolded_norms import weighted_terms, weights_for
+
+    total = 0.0
+    for tensors in layers:
+        stack = paper_order(torch.stack([t.detach() for t in tensors]))
+        chosen = weights_for(kind, stack.ndim, weights)
+        values, gradient = weighted_terms(stack, kind, chosen, "gram", "minimum", True)
+        for tensor, part in zip(tensors, torch_order(gradient), strict=True):
+            tensor.grad.add_(part)
+        total = total + (values * values.new_tensor(chosen)).sum()
+    return total
+
+
+def ways(kind: str) -> dict[str, Callable]:
+    """Everything that is compared for a kind, the reference of the times first."""
+    found = {
+        "torch svd": by_decomposition(lambda m: torch.linalg.svd(m, full_matrices=False)),
+        "torch autograd": autograd,
+        "svd_lowrank": by_decomposition(lowrank),
+        "auto": library("auto"),
+        "fast": library("auto", "fast"),
+    }
+    if kind == "laf":
+        found["gram"] = library("gram")
+    else:
+        found["one by one"] = one_by_one
+    for method in METHODS:  # ways that iterate
+        if method not in ("auto", "svd", "gram", "closed"):
+            found[method] = library(method)
+    return found
+
+
+# --- Accuracy.
+
+
+def spectrum(matrix: torch.Tensor) -> torch.Tensor:
+    """Singular values in float64, by QR first: as exact, and much faster on a long matrix."""
+    m = matrix.double().cpu()
+    return torch.linalg.svdvals(torch.linalg.qr(m if m.shape[0] > m.shape[1] else m.T, mode="r").R)
+
+
+def defects(polar: torch.Tensor, matrix: torch.Tensor, value: float, true: float) -> list[float]:
+    """Relative error of the value, overshoot and duality gap."""
     size = true or 1.0
-    gap = abs((rows * polar).sum().item() - true) / size
-    return abs(value.item() - true) / size, spectral - 1, gap
+    wide = polar.double() if polar.shape[0] <= polar.shape[1] else polar.T.double()
+    # Of the *largest* singular value the Gram matrix knows all digits.
+    overshoot = torch.linalg.eigvalsh(wide @ wide.T)[-1].clamp_min(0).sqrt().item() - 1
+    gap = abs((matrix.double() * polar.double()).sum().item() - true) / size
+    return [abs(value - true) / size, overshoot, gap]
 
 
-def accuracy_table(shapes: list, tasks: int, methods: list[str], quick: bool) -> bool:
-    """Print the worst layer's defects; return whether the library's own methods meet the target."""
-    likenesses = ["random", "near 1e-2", "near 1e-4", "near 1e-6", "near 1e-8", "equal"]
-    likenesses += ["proportional 1e-4", "proportional 1e-6", "zero", "scale 1e-15", "scale 1e15"]
+def likenesses(kind: str, tasks: int, quick: bool) -> list[str]:
     if quick:
-        likenesses = ["random", "near 1e-6", "equal", "proportional 1e-6", "zero"]
-    distinct = sorted(set(shapes))
-    print(f"\nAccuracy, LAF, T = {tasks}, worst of {len(distinct)} shapes: value / overshoot / gap")
-    print(f"{'':20}" + "".join(f"{method:>30}" for method in methods))
+        return ["random", "near 1e-6", "equal", "zero"]
+    if kind != "laf":
+        return ["random", "near 1e-4", "equal", "power law"]
+    few = ["random", "near 1e-4", "near 1e-6", "equal", "proportional 1e-6", "zero"]
+    more = ["near 1e-2", "near 1e-8", "proportional 1e-4", "scale 1e-15", "scale 1e15"]
+    return few + more if tasks == 2 else few
+
+
+def worst_defects(way: Callable, tensors, kind: str, matrices, trues) -> list[float]:
+    """The largest defects over the unfoldings: one weight is 1 at a time, so that the gradient is its own."""
+    worst = [0.0, -1.0, 0.0]
+    for i, true in enumerate(trues):
+        for tensor in tensors:
+            tensor.grad.zero_()
+        value = float(way([tensors], kind, [float(i == j) for j in range(len(trues))]))
+        gradient = paper_order(torch.stack([t.grad for t in tensors]))
+        polar = unfoldings(gradient, kind)[i][0]
+        worst = [max(a, b) for a, b in zip(worst, defects(polar, matrices[i], value, true), strict=True)]
+    return worst
+
+
+def accuracy_table(kind: str, tasks: int, widest: int, quick: bool, device: str, rows: list[dict]) -> bool:
+    """Print the worst layer's defects; return whether the library's own methods meet their targets."""
+    if tasks > 2:  # the float64 references of the wide layers would take the time of all the rest
+        widest = min(widest, 256 if kind == "laf" else 128)
+    shapes = sorted(set(resnet34_shapes(widest)))
+    names = [
+        n for n in ways(kind) if n not in ("torch autograd", "one by one") and (n != "gram" or tasks == 2)
+    ]
+    print(f"\nAccuracy, {kind}, T = {tasks}, worst of the shapes up to {widest} filters: ", end="")
+    print("value / overshoot / gap")
+    print(f"{'':18}" + "".join(f"{name:>30}" for name in names))
     met = True
-    for likeness in likenesses:
+    for likeness in likenesses(kind, tasks, quick):
+        chosen = [n for n in names if kind == "laf" or likeness == "random" or n in TARGET_ACCURACY]
+        worst = {name: [0.0, -1.0, 0.0] for name in chosen}
+        # The widest layers of Tucker and TT once, for the same reason.
+        looked_at = [s for s in shapes if kind == "laf" or likeness == "random" or s[0] <= 256]
+        for number, shape in enumerate(looked_at):
+            tensors = stack_of(shape, tasks, likeness, number, device)
+            stack = paper_order(torch.stack([t.detach() for t in tensors]))
+            matrices = [m for m, _ in unfoldings(stack, kind)]
+            trues = [spectrum(m).sum().item() for m in matrices]
+            for name in chosen:
+                found = worst_defects(ways(kind)[name], tensors, kind, matrices, trues)
+                worst[name] = [max(a, b) for a, b in zip(worst[name], found, strict=True)]
         cells = []
-        for method in methods:
-            worst = [0.0, -1.0, 0.0]
-            for number, shape in enumerate(distinct):
-                tensors = stack_of(shape, tasks, likeness, seed=number)
-                value = TraceNormPenalty("laf", gamma=1.0, method=method).add_gradient_({"layer": tensors})
-                worst = [max(a, b) for a, b in zip(worst, defects(tensors, value), strict=True)]
-            cells.append(" / ".join(f"{x:8.1e}" for x in worst))
-            if method != "svd":
-                met = met and max(worst) <= TARGET_ACCURACY
-        print(f"{likeness:20}" + "".join(f"{cell:>30}" for cell in cells))
-    print(f"target: every number at most {TARGET_ACCURACY:.0e} (svd in float32 is shown for comparison)")
+        for name in names:
+            if name not in chosen:  # what others do is shown once: it takes long
+                cells.append("")
+                continue
+            target = TARGET_ACCURACY.get(name)
+            missed = target is not None and max(worst[name]) > target
+            met = met and not missed
+            cells.append(" / ".join(f"{x:8.1e}" for x in worst[name]) + ("!" if missed else " "))
+            error, overshoot, gap = (f"{x:.2e}" for x in worst[name])
+            rows.append({"table": "accuracy", "kind": kind, "tasks": tasks, "method": name, "case": likeness,
+                         "layers": len(looked_at), "value_error": error, "overshoot": overshoot, "gap": gap})  # fmt: skip
+        print(f"{likeness:18}" + "".join(f"{cell:>30}" for cell in cells), flush=True)
     return met
 
 
-def seconds(function, repeats: int) -> float:
-    """Best of several runs, after one that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
+# --- Time.
+
+
+def seconds(function: Callable, repeats: int, device: str = "cpu") -> float:
+    """Best of several runs, after one that does not count; one run where it takes a second, ten where it is short."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    best = float("inf")
+    repeat = 0
+    while repeat <= repeats or (repeat <= 10 and best < 0.1):
+        if device != "cpu":
+            torch.cuda.synchronize()
+        start = clock()
         function()
-        times.append(time.process_time() - start)
-    return min(times)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        spent = clock() - start
+        if repeat or spent > 1:
+            best = min(best, spent)
+        if spent > 1:
+            break
+        repeat += 1
+    return best
 
 
-def time_table(shapes: list, tasks: int, kinds: list[str], methods: list[str], repeats: int) -> None:
-    """Print every kind's and method's time for value and sub-gradient over all layers, as a ratio to the SVD."""
-    stacks = {str(number): stack_of(shape, tasks, "random", number) for number, shape in enumerate(shapes)}
-    for tensors in stacks.values():
-        for tensor in tensors:
-            tensor.grad = torch.zeros_like(tensor)
-    print(
-        f"\nTime, T = {tasks}, {len(shapes)} layers, {sum(t[0].numel() for t in stacks.values()) * tasks / 1e6:.1f} M weights"
-    )
+def synchronisations(function: Callable) -> int:
+    """How often the host waits for the GPU."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            function()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(w.message) for w in caught)
+
+
+def time_table(kind: str, tasks: int, widest: int, repeats: int, device: str, rows: list[dict]) -> None:
+    """Print every way's time over all layers, and its ratio to the SVD."""
+    if kind == "tt":  # M T rows or 9 C: the SVD of a square matrix with thousands takes minutes
+        widest = min(widest, 2048 // tasks // 128 * 128 or 128)
+    shapes = resnet34_shapes(widest)
+    compared = {n: way for n, way in ways(kind).items() if n not in SLOW or tasks <= 3}
+    weights = sum(torch.Size(shape).numel() for shape in shapes) * tasks
+    if kind == "laf":  # memory counts: all layers in one go
+        groups = [([stack_of(s, tasks, "random", i, device) for i, s in enumerate(shapes)], 1)]
+    else:
+        groups = [
+            ([stack_of(s, tasks, "random", i, device)], count)
+            for i, (s, count) in enumerate(sorted(Counter(shapes).items()))
+        ]
+    print(f"\nTime, {kind}, T = {tasks}, {len(shapes)} layers, {weights / 1e6:.1f} M weights")
+    total, syncs = dict.fromkeys(compared, 0.0), dict.fromkeys(compared, 0)
+    for layers, count in groups:
+        for name, way in compared.items():
+            total[name] += count * seconds(lambda w=way, x=layers: w(x, kind), repeats, device)
+            if device != "cpu":
+                syncs[name] += count * synchronisations(lambda w=way, x=layers: w(x, kind))
+    for name, spent in total.items():
+        ratio, target = spent / total["torch svd"], TARGET_TIME.get((kind, name))
+        note = (
+            ""
+            if target is None or tasks > 2
+            else f"  target {target:.2f}{' MISSED' if ratio > target else ''}"
+        )
+        host = "" if device == "cpu" else f"  {syncs[name]} host synchronisations"
+        print(f"{name:16}{1e3 * spent:12.1f} ms   ratio {ratio:7.3f}{note}{host}", flush=True)
+        rows.append({"table": "time", "kind": kind, "tasks": tasks, "method": name, "case": "random",
+                     "layers": len(shapes), "seconds": f"{spent:.4g}", "ratio": f"{ratio:.4g}",
+                     "syncs": "" if device == "cpu" else syncs[name]})  # fmt: skip
+    missed = [n for (k, n), t in TARGET_TIME.items() if k == kind and total[n] > t * total["torch svd"]]
+    if tasks == 2 and widest == 512 and missed:
+        print(f"  Why not less ({', '.join(missed)}): {WHY_SLOWER[kind]}.")
+
+
+def growth(rows: list[dict], kinds: list[str]) -> None:
+    """Print how the time of `auto` grows with the number of tasks: 1 is linear."""
+    print("\nGrowth: time per task and weight, relative to the smallest number of tasks")
     for kind in kinds:
-        penalty = {method: TraceNormPenalty(kind, gamma=1e-9, method=method) for method in methods}
-        best = dict.fromkeys(methods, float("inf"))
-        ratios: dict[str, list[float]] = {method: [] for method in methods}
-        for _ in range(repeats):  # interleaved, so that a disturbance hits all methods alike
-            for method in methods:
-                best[method] = min(
-                    best[method], seconds(lambda p=penalty[method]: p.add_gradient_(stacks), 1)
-                )
-                ratios[method].append(best[method] / best["svd"])
-        target, remark = TARGET_TIME[kind]
-        for method in methods:
-            ratio = best[method] / best["svd"]
-            note = "" if method == "svd" else f"  target {target} {f'({remark})' if remark else ''}"
-            print(
-                f"{kind:8}{method:8}{1e3 * best[method]:10.1f} ms   ratio {ratio:6.3f} "
-                f"(median {statistics.median(ratios[method]):.3f}){note}"
-            )
+        found = {
+            r["tasks"]: float(r["seconds"]) / r["tasks"]
+            for r in rows
+            if r["table"] == "time" and r["kind"] == kind and r["method"] == "auto"
+        }
+        if len(found) > 1:
+            first = found[min(found)]
+            print(f"{kind:8}" + "".join(f"  T={t}: {s / first:.2f}" for t, s in sorted(found.items())))
+
+
+def machine(device: str) -> str:
+    """The device, in words."""
+    if device != "cpu":
+        return torch.cuda.get_device_name()
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
+    busy = f", busy with other work ({load:.0f} processes per core)" if load > 1.5 else ""
+    return f"one thread of a {cores}-core {platform.machine().replace('_', '-')} CPU{busy}"
+
+
+def record(rows: list[dict], where: str) -> None:
+    """Write the rows with versions and date, the whole file or nothing; rows of other kinds and tasks are kept."""
+    done = {(row["table"], row["kind"], str(row["tasks"])) for row in rows}
+    kept = []
+    if RESULTS.exists():
+        with RESULTS.open(encoding="utf-8", newline="") as file:
+            kept = [r for r in csv.DictReader(file) if (r["table"], r["kind"], r["tasks"]) not in done]
+    common = {"torch": torch.__version__, "machine": where, "date": datetime.date.today().isoformat()}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS.split(), lineterminator="\n")
+    writer.writeheader()
+    new = [{**row, **common} for row in rows]
+    writer.writerows(sorted(kept + new, key=lambda r: (r["table"], KINDS.index(r["kind"]), int(r["tasks"]))))
+    atomic.write_text(RESULTS, text.getvalue())
+    print(f"written: {RESULTS}", flush=True)
 
 
 def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tasks", type=int, nargs="+", default=[2], help="numbers of tasks (default: 2)")
-    parser.add_argument("--kinds", nargs="+", default=["laf"], choices=["laf", "tucker", "tt"])
-    parser.add_argument("--quick", action="store_true", help="layers up to 128 filters, fewer likenesses")
+    parser.add_argument("--tasks", type=int, nargs="+", help="numbers of tasks (default: 2 3 5 10)")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument(
+        "--quick", action="store_true", help="layers up to 64 filters, two tasks, few likenesses"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of everything (default: 3)")
     parser.add_argument("--only", choices=["accuracy", "time"], help="one of the two tables")
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    shapes = resnet34_shapes(128 if arguments.quick else 512)
-    print(f"torch {torch.__version__}, one thread")
-    met = True
-    for tasks in arguments.tasks:
-        if arguments.only != "time":
-            met = accuracy_table(shapes, tasks, ["auto", "gram", "svd"], arguments.quick) and met
-        if arguments.only != "accuracy":
-            time_table(shapes, tasks, arguments.kinds, ["svd", "auto", "gram"], arguments.repeats)
+    torch.manual_seed(0)  # svd_lowrank draws
+    widest, tasks = (64, [2]) if arguments.quick else (512, [2, 3, 5, 10])
+    where = machine(arguments.device)
+    print(f"torch {torch.__version__}, {where}")
+    met, rows = True, []
+    for count in arguments.tasks or tasks:
+        for kind in arguments.kinds:
+            if arguments.only != "time":
+                met &= accuracy_table(kind, count, widest, arguments.quick, arguments.device, rows)
+            if arguments.only != "accuracy":
+                time_table(kind, count, widest, arguments.repeats, arguments.device, rows)
+            if arguments.record:  # as it comes: an interruption loses nothing
+                record(rows, where)
+    if arguments.only != "time":
+        listed = ", ".join(f"{name} {target:.0e}" for name, target in TARGET_ACCURACY.items())
+        print(f"\naccuracy targets: {listed}; '!' marks a miss; the others are shown for comparison")
+    growth(rows, arguments.kinds)
     if not met:
         raise SystemExit("accuracy target missed")
 

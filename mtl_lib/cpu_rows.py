@@ -21,13 +21,21 @@ def applies(rows: Sequence[Tensor]) -> bool:
     return rows[0].device.type == "cpu" and rows[0].ndim == 1 and len(rows) > 1
 
 
-def gram_by_differences(rows: Sequence[Float[Tensor, " n"]]) -> Float64[Tensor, "k k"] | None:
+REMAINS = {torch.float64: 1e-3, torch.float32: 0.1}
+"""Least part of what was added up that may remain: three of sixteen digits may go, or one of seven."""
+
+
+def gram_by_differences(
+    rows: Sequence[Float[Tensor, " n"]], dtype: torch.dtype = torch.float64
+) -> Float64[Tensor, "k k"] | None:
     """Gram matrix of the centred rows in float64; None where differences from the first row would lose digits.
 
     Parameters
     ----------
     rows : sequence of Tensor
         k rows on the CPU.
+    dtype : torch.dtype
+        Of the products within a block of columns; the sum over the blocks is in float64 always.
 
     Returns
     -------
@@ -42,26 +50,32 @@ def gram_by_differences(rows: Sequence[Float[Tensor, " n"]]) -> Float64[Tensor, 
     """
     k, n = len(rows), rows[0].numel()
     width = min(max(1, BLOCK // k), n)
-    buffer = torch.empty(k, width, dtype=torch.float64)
+    buffer = torch.empty(k, width, dtype=dtype)
     sums = []
     for start in range(0, n, width):
         block = buffer[:, : min(width, n - start)]
-        for into, row in zip(block, rows, strict=True):
-            into.copy_(row[start : start + width])
-        if k == 2:  # three dot products are faster than a product of two-row matrices
+        parts = [row[start : start + width] for row in rows]
+        if k == 2 and parts[0].dtype == dtype:  # nothing to convert: the first row is used where it lies
+            x, y = parts[0], torch.sub(parts[0], parts[1], out=block[1])
+        else:
+            for into, part in zip(block, parts, strict=True):
+                into.copy_(part)
+            if k > 2:
+                block[1:] -= block[:1]
+                sums.append(block @ block.T)
+                continue
             x, y = block
             torch.sub(x, y, out=y)
-            cross = -torch.dot(x, y)
-            sums.append(torch.stack([torch.dot(x, x), cross, cross, torch.dot(y, y)]).view(2, 2))
-        else:
-            block[1:] -= block[:1]
-            sums.append(block @ block.T)
-    g = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
+        cross = -torch.dot(x, y)  # three dot products are faster than a product of two-row matrices
+        sums.append(torch.stack([torch.dot(x, x), cross, cross, torch.dot(y, y)]).view(2, 2))
+    g = torch.stack(sums).sum(0, dtype=torch.float64)
     turn = from_differences(k, g.device)
     result = turn @ g @ turn.T
     terms = turn.square() @ g.diagonal()
-    # Less than a thousandth of what was added up remains: three of sixteen digits are gone, take the other way.
-    return result if bool((result.diagonal() >= 1e-3 * terms).all()) else None
+    enough = result.diagonal() >= REMAINS[dtype] * terms
+    if dtype == torch.float32:  # its squares must be inside its range; float64 holds all squares of float32
+        enough = enough & (terms > 1e-24) & (terms < 1e34)
+    return result if bool(enough.all()) else None
 
 
 def add_mixed(
@@ -113,12 +127,22 @@ def add_mixed(
     # A part of the size 4 in a row of length at most 1 costs float32 two bits; a difference must exist in float32.
     if not bool((sizes.max() < 4) & (parts.abs().max() < 1e30) & (lengths.max() < 1e38)):
         return False
-    coefficients = (alpha * parts).tolist()
+    direct = False
+    if k == 2:  # unlike tasks: as a combination of the rows themselves, if those parts are short as well
+        own = back @ factor.polar @ back.T
+        lengths = (back @ factor.left * factor.sigma).norm(dim=-1)
+        direct = bool((own.abs() * lengths).max() < 2)
+    coefficients = (alpha * (own if direct else parts)).tolist()
     width = min(max(1, BLOCK // k), n)
     buffer = torch.empty(k - 1, width)
     for start in range(0, n, width):
         columns = slice(start, start + width)
         first = rows[0][columns]
+        if direct:
+            for target, (on_first, on_second) in zip(into, coefficients, strict=True):
+                if target is not None:
+                    target[columns].add_(first, alpha=on_first).add_(rows[1][columns], alpha=on_second)
+            continue
         differences = buffer[:, : first.numel()]
         for difference, row in zip(differences, rows[1:], strict=True):
             torch.sub(row[columns], first, out=difference)

@@ -26,6 +26,7 @@ left out when the first one shows that it is not needed.  Under ``torch.compile`
 the question would break the graph.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -44,8 +45,32 @@ CONDITION_FOR_ONE_PASS = 1e-9
 EPS = torch.finfo(torch.float64).eps
 
 
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Float32 products that are float32: no TF32 on a GPU, no bfloat16 on a CPU, whatever the program has set.
+
+    Examples
+    --------
+    >>> before = torch.get_float32_matmul_precision()
+    >>> with exact_float32():
+    ...     torch.get_float32_matmul_precision()
+    'highest'
+    >>> torch.get_float32_matmul_precision() == before
+    True
+    """
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def in_full_precision(function):
-    """Run a function without autograd and without autocast, which would turn its products into bfloat16."""
+    """Run a function without autograd and without autocast or TF32, which would round what its products take."""
 
     @functools.wraps(function)
     def inner(first, *args, **kwargs):
@@ -53,7 +78,7 @@ def in_full_precision(function):
         while not isinstance(tensor, Tensor):  # a tensor, a sequence of tensors, or one of such sequences
             tensor = tensor[0]
         device = tensor.device.type
-        with torch.no_grad(), torch.autocast(device, enabled=False):
+        with torch.no_grad(), torch.autocast(device, enabled=False), exact_float32():
             return function(first, *args, **kwargs)
 
     return inner

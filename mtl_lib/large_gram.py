@@ -10,8 +10,10 @@ out with 7 digits.  Where there are smaller ones, the projection of the matrix o
 whether they are zero, and if they are not, a float64 SVD replaces the whole computation.
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mtl_lib.gram import EPS, Factor, without_poison
@@ -49,6 +51,51 @@ def gram_matrix(m: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch k k"]:
     return result
 
 
+def finish(
+    g: Float64[Tensor, "*batch k k"], poison: Float64[Tensor, "*batch"], rows: Callable[[], Tensor]
+) -> Factor:
+    """Factor from the Gram matrix; the rows are asked for only where it leaves doubt.
+
+    Parameters
+    ----------
+    g : Tensor
+        ``[..., k, k]`` in float64, finite.
+    poison : Tensor
+        ``[...]``: 0, and NaN where the rows are not finite.
+    rows : callable
+        Returns the matrix ``[..., k, n]``.
+
+    Returns
+    -------
+    Factor
+        In the rows' own basis (``centred`` is False).
+
+    Examples
+    --------
+    >>> m = torch.diag(torch.tensor([3.0, 0.0, 4.0]))
+    >>> factor = finish(gram_matrix(m), torch.zeros((), dtype=torch.float64), lambda: m)
+    >>> factor.sigma.sum().item()
+    7.0
+    """
+    k = g.shape[-1]
+    values, left = torch.linalg.eigh(g)
+    largest = values[..., -1:].clamp_min(0)
+    kept = (values > RELIABLE * largest) & (values > 0)
+    root = torch.where(kept, values, 1).sqrt()
+    # eigh waits for the device anyway, so these questions cost no further synchronisation worth counting.
+    if bool((~kept & (largest > 0)).any()):
+        m = torch.where(poison.isfinite()[..., None, None], rows(), 0)
+        # The least rows on the eigenvectors that look empty: are they?
+        doubtful = ((left * ~kept.unsqueeze(-2)).mT @ m.double()).norm(dim=-1)
+        if bool((doubtful > 4 * k * EPS * largest.sqrt()).any()):
+            sigma, left, polar = _by_svd(m)
+            poison = poison.unsqueeze(-1)
+            return Factor(sigma + poison, left, polar + poison.unsqueeze(-1), centred=False)
+    polar = (left * (kept / root).unsqueeze(-2)) @ left.mT
+    poison = poison.unsqueeze(-1)
+    return Factor(kept * root + poison, left, polar + poison.unsqueeze(-1), centred=False)
+
+
 def decompose_large(m: Float[Tensor, "*batch k n"]) -> Factor:
     """Singular values, left singular vectors and polar mixing of a wide matrix with many rows.
 
@@ -68,22 +115,5 @@ def decompose_large(m: Float[Tensor, "*batch k n"]) -> Factor:
     >>> round(factor.sigma.sum().item(), 9)
     40.0
     """
-    k = m.shape[-2]
     g, poison = without_poison(gram_matrix(m))
-    values, left = torch.linalg.eigh(g)
-    largest = values[..., -1:].clamp_min(0)
-    kept = (values > RELIABLE * largest) & (values > 0)
-    root = torch.where(kept, values, 1).sqrt()
-    # eigh waits for the device anyway, so these questions cost no further synchronisation worth counting.
-    if bool((~kept & (largest > 0)).any()):
-        finite = poison.isfinite()[..., None, None]
-        m = torch.where(finite, m, 0)
-        # The least rows on the eigenvectors that look empty: are they?
-        doubtful = ((left * ~kept.unsqueeze(-2)).mT @ m.double()).norm(dim=-1)
-        if bool((doubtful > 4 * k * EPS * largest.sqrt()).any()):
-            sigma, left, polar = _by_svd(m)
-            poison = poison.unsqueeze(-1)
-            return Factor(sigma + poison, left, polar + poison.unsqueeze(-1), centred=False)
-    polar = (left * (kept / root).unsqueeze(-2)) @ left.mT
-    poison = poison.unsqueeze(-1)
-    return Factor(kept * root + poison, left, polar + poison.unsqueeze(-1), centred=False)
+    return finish(g, poison, lambda: m)

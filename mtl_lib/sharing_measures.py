@@ -2,18 +2,85 @@ r"""How much do the tasks share?  Four numbers per layer, and what each of them 
 
 Every function takes the weights of T tasks at one layer, as a sequence of T tensors of one shape or as one
 tensor with the task axis first.  All use the T x T Gram matrix of the flattened weights, in float64.
+:class:`Measures` holds them for one layer, as they fall off a penalty's own computation.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import ConfigError
+from mtl_lib.gram import Factor, helmert
 from mtl_lib.polar import trace_norm
 
 Weights = Sequence[Tensor] | Tensor
+
+
+class Measures(NamedTuple):
+    r"""One layer's numbers for a training log, all from the pass that the penalty made anyway.
+
+    Attributes
+    ----------
+    terms : Tensor
+        ``[terms]``: the trace norm of every unfolding that the penalty sums, without gamma and weights.
+    laf : Tensor
+        A scalar: the trace norm of the tasks' unfolding, whose ratio to its start is :func:`tndr`.
+    scale_free : Tensor
+        A scalar: :func:`scale_free_norm`, :math:`\|W\|_* / \|W\|_F`.
+    cosine : Tensor
+        ``[T, T]``: :func:`task_cosine`.
+    """
+
+    terms: Tensor
+    laf: Tensor
+    scale_free: Tensor
+    cosine: Tensor
+
+
+def measures_of(terms: Tensor, weights: Weights, factor: Factor | None) -> Measures:
+    """The measures of a layer, from the factor of its T x n matrix; from the weights where there is none.
+
+    Parameters
+    ----------
+    terms : Tensor
+        ``[terms]``, handed through.
+    weights : sequence of Tensor, or Tensor
+        The T tasks' weights.
+    factor : Factor or None
+        As from :func:`mtl_lib.gram.decompose`.
+
+    Returns
+    -------
+    Measures
+
+    Examples
+    --------
+    >>> from mtl_lib.gram import decompose
+    >>> rows = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])]
+    >>> found = measures_of(torch.tensor([7.0]), rows, decompose(rows))
+    >>> round(found.laf.item(), 4), round(found.scale_free.item(), 4), found.cosine.round(decimals=4).abs()
+    (7.0, 1.4, tensor([[1., 0.],
+            [0., 1.]]))
+    """
+    if factor is None:
+        return Measures(terms, trace_norm(as_rows(weights)), scale_free_norm(weights), task_cosine(weights))
+    laf, length = factor.sigma.sum(), factor.sigma.norm()
+    half = factor.left * factor.sigma  # rows whose Gram matrix is that of the tasks
+    if factor.centred:
+        half = helmert(len(half), half.device).T @ half
+    scale_free = torch.where(length == 0, 1, laf / torch.where(length > 0, length, 1))
+    return Measures(terms, laf.float(), scale_free.float(), _cosines(half).float())
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    """Cosines between float64 rows; ones on the diagonal, 0 beside a row of zeros."""
+    lengths = rows.norm(dim=1, keepdim=True)
+    unit = rows / torch.where(lengths == 0, 1, lengths)
+    diagonal = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    return torch.where(diagonal, 1 + 0 * lengths, (unit @ unit.T).clamp(-1, 1))
 
 
 def as_rows(weights: Weights) -> Float[Tensor, "T n"]:
@@ -97,12 +164,7 @@ def task_cosine(weights: Weights) -> Float[Tensor, "T T"]:
             [-1.,  1.]])
     """
     rows = as_rows(weights)
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    lengths = rows.double().norm(dim=1, keepdim=True)
-    unit = rows.double() / torch.where(lengths == 0, 1, lengths)
-    cosine = (unit @ unit.T).clamp(-1, 1)
-    diagonal = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    return torch.where(diagonal, 1 + 0 * lengths, cosine).to(rows.dtype)
+    return _cosines(rows.double()).to(torch.promote_types(rows.dtype, torch.float32))
 
 
 def layer_norms(stacks: Mapping[str, Weights]) -> dict[str, Tensor]:

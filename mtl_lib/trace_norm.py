@@ -23,13 +23,22 @@ from torch.autograd.function import once_differentiable
 
 from mtl_lib import task_rows
 from mtl_lib.errors import ConfigError
+from mtl_lib.mode_gram import checked_precision
+from mtl_lib.norm_terms import mode_norms, of_stacks, of_tensor
 from mtl_lib.polar import Method, checked_null, known_method
-from mtl_lib.sharing_measures import layer_norms, scale_free_norm, task_cosine, tndr
-from mtl_lib.unfold import paper_order, torch_order
-from mtl_lib.unfolded_norms import KINDS, checked_kind, mode_norms, weighted_terms, weights_for
+from mtl_lib.sharing_measures import (
+    Measures,
+    layer_norms,
+    measures_of,
+    scale_free_norm,
+    task_cosine,
+    tndr,
+)
+from mtl_lib.unfolded_norms import KINDS, checked_kind, weights_for
 
 __all__ = [
     "KINDS",
+    "Measures",
     "TraceNormPenalty",
     "layer_norms",
     "mode_norms",
@@ -45,7 +54,7 @@ class _TensorTraceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, kind, weights, method, null):
-        terms, gradient = weighted_terms(x, kind, weights, method, null, ctx.needs_input_grad[0])
+        terms, gradient = of_tensor(x, kind, weights, method, null, ctx.needs_input_grad[0])
         if gradient is not None:
             ctx.save_for_backward(gradient.to(x.dtype))
         return (terms * terms.new_tensor(weights)).sum()
@@ -112,10 +121,11 @@ class _StackPenalty(torch.autograd.Function):
     def forward(ctx, penalty, weights, *tensors):
         wanted = any(ctx.needs_input_grad[2:])
         gradients = [torch.zeros_like(t) for t in tensors] if wanted else None
-        value = penalty._layer(tensors, weights, gradients, 1.0)
+        into = None if gradients is None else [gradients]
+        (terms,) = of_stacks([tensors], penalty.kind, [weights], into, 1.0, penalty.method, penalty.precision)
         if gradients is not None:
             ctx.save_for_backward(*gradients)
-        return value
+        return (terms.values * terms.values.new_tensor(weights)).sum()
 
     @staticmethod
     @once_differentiable
@@ -142,11 +152,17 @@ class TraceNormPenalty:
         The :math:`\gamma_i` of every layer's unfoldings, relative to gamma; default 1.
     method : str, Randomized or NewtonSchulz
         See :mod:`mtl_lib.polar`.
+    precision : {"accurate", "fast"}
+        How far float32 sums are trusted.  "accurate": to a relative error of the value, an overshoot of the
+        spectral norm and a duality gap of 1e-6, for every unfolding.  "fast": to 1e-5, and in return two
+        tasks are compared in float32 sums, and long sides decomposed in float32.  Where tasks are too much
+        alike for that, or a matrix is ill conditioned, and for more than two tasks, of which float32 sums
+        are no faster, it does what "accurate" does.  Weights in float64 know no difference.
 
     Raises
     ------
     ConfigError
-        For a kind or method that does not exist, or a gamma that is negative or not finite.
+        For a kind, method or precision that does not exist, or a gamma that is negative or not finite.
 
     Examples
     --------
@@ -154,7 +170,7 @@ class TraceNormPenalty:
     >>> stacks = {"weight": [net.weight for net in nets]}
     >>> penalty = TraceNormPenalty("laf", gamma=0.01)
     >>> penalty
-    TraceNormPenalty(kind='laf', gamma=0.01, weights=None, method='auto')
+    TraceNormPenalty(kind='laf', gamma=0.01, weights=None, method='auto', precision='accurate')
     >>> value = penalty.add_gradient_(stacks)
     >>> bool(torch.isclose(value, penalty(stacks))), nets[0].weight.grad.shape
     (True, torch.Size([2, 3]))
@@ -166,6 +182,7 @@ class TraceNormPenalty:
         gamma: float | int = 1e-3,
         weights: Sequence[float | int] | None = None,
         method: Method = "auto",
+        precision: str = "accurate",
     ):
         self.kind = checked_kind(kind)
         if not 0 <= gamma < math.inf:
@@ -173,11 +190,12 @@ class TraceNormPenalty:
         self.gamma = float(gamma)
         self.weights = None if weights is None else tuple(float(w) for w in weights)
         self.method = known_method(method)
+        self.precision = checked_precision(precision)
 
     def __repr__(self) -> str:
         return (
             f"TraceNormPenalty(kind={self.kind!r}, gamma={self.gamma}, weights={self.weights}, "
-            f"method={self.method!r})"
+            f"method={self.method!r}, precision={self.precision!r})"
         )
 
     def _layers(self, stacks: Mapping[str, Sequence[Tensor]]):
@@ -188,27 +206,6 @@ class TraceNormPenalty:
                 yield name, tuple(tensors), weights_for(self.kind, tensors[0].ndim + 1, self.weights)
             except ConfigError as error:
                 raise ConfigError(f"layer {name!r}: {error}") from None
-
-    def _layer(
-        self,
-        tensors: Sequence[Tensor],
-        weights: Sequence[float | int],
-        gradients: Sequence[Tensor | None] | None,
-        alpha: float | int,
-    ) -> Tensor:
-        """Weighted trace norm of one layer; ``alpha`` times its sub-gradient is added to `gradients`."""
-        if self.kind == "laf" and task_rows.is_direct(tensors, self.method):
-            into = None if gradients is None else [gradients]
-            return weights[0] * task_rows.add_polars([tensors], into, alpha * weights[0], self.method)[0]
-        stack = torch.stack([t.detach() for t in tensors])
-        terms, total = weighted_terms(
-            paper_order(stack), self.kind, weights, self.method, "minimum", gradients is not None
-        )
-        if gradients is not None and total is not None:
-            for into, part in zip(gradients, torch_order(total), strict=True):
-                if into is not None:
-                    into.add_(part, alpha=alpha)
-        return (terms * terms.new_tensor(weights)).sum()
 
     def __call__(self, stacks: Mapping[str, Sequence[Tensor]]) -> Float[Tensor, ""]:
         """Value of the penalty, differentiable with respect to every tensor in `stacks`.
@@ -240,8 +237,14 @@ class TraceNormPenalty:
         ]
         return self.gamma * torch.stack(values).sum() if values else torch.zeros(())
 
+    def _found(self, layers, into, alpha: float, factors: bool = False):
+        tensors, weights = [layer[1] for layer in layers], [layer[2] for layer in layers]
+        return of_stacks(tensors, self.kind, weights, into, alpha, self.method, self.precision, factors)
+
     @torch.no_grad()
-    def add_gradient_(self, stacks: Mapping[str, Sequence[Tensor]]) -> Float[Tensor, ""]:
+    def add_gradient_(
+        self, stacks: Mapping[str, Sequence[Tensor]], measures: dict[str, Measures] | None = None
+    ) -> Float[Tensor, ""]:
         """Add gamma times the sub-gradient to every ``.grad``; the fast way, once per optimiser step.
 
         Call it after ``backward`` (and after a gradient scaler's ``unscale_``), not inside the loop over
@@ -251,6 +254,9 @@ class TraceNormPenalty:
         ----------
         stacks : mapping of str to sequence of Tensor
             For every layer its T tasks' weights.  Tensors that need no gradient get none.
+        measures : dict, optional
+            Filled with every layer's :class:`Measures`, for a log: nearly free, as they fall off the same
+            pass over the weights (gamma 0 takes one of its own).
 
         Returns
         -------
@@ -265,28 +271,57 @@ class TraceNormPenalty:
         Examples
         --------
         >>> w = [torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2)]
-        >>> TraceNormPenalty(gamma=0.5).add_gradient_({"fc": w})
+        >>> log = {}
+        >>> TraceNormPenalty(gamma=0.5).add_gradient_({"fc": w}, measures=log)
         tensor(1.7321)
         >>> w[1].grad[0, 0].item()
         0.1443...
+        >>> log["fc"].terms, log["fc"].scale_free, log["fc"].cosine[0, 1]
+        (tensor([3.4641]), tensor(1.), tensor(1.))
         """
         layers = list(self._layers(stacks))
+        if self.gamma == 0 and measures is not None:
+            measures.update(self.measures(stacks))
         if not layers or self.gamma == 0:
             return layers[0][1][0].new_zeros((), dtype=torch.float32) if layers else torch.zeros(())
         targets = [task_rows.gradients(name, tensors) for name, tensors, _ in layers]
-        values: list[Tensor] = []
-        groups: dict[int, list[int]] = {}  # layers of one number of tasks share their small algebra
-        for i, ((_, tensors, weights), gradients) in enumerate(zip(layers, targets, strict=True)):
-            if self.kind == "laf" and task_rows.is_direct(tensors, self.method):
-                groups.setdefault(len(tensors), []).append(i)
-            else:
-                values.append(self._layer(tensors, weights, gradients, self.gamma))
-        for members in groups.values():
-            weight = layers[members[0]][2][0]  # LAF has one weight, the same for every layer
-            chosen, into = [layers[i][1] for i in members], [targets[i] for i in members]
-            norms = task_rows.add_polars(chosen, into, self.gamma * weight, self.method)
-            values += [weight * norm for norm in norms]
-        return self.gamma * torch.stack(values).sum()
+        found = self._found(layers, targets, self.gamma, measures is not None)
+        if measures is not None:
+            measures |= self._measured(layers, found)
+        totals = [
+            (terms.values * terms.values.new_tensor(weights)).sum()
+            for terms, (_, _, weights) in zip(found, layers, strict=True)
+        ]
+        return self.gamma * torch.stack(totals).sum()
+
+    def _measured(self, layers, found) -> dict[str, Measures]:
+        return {
+            name: measures_of(terms.values, tensors, terms.factor)
+            for (name, tensors, _), terms in zip(layers, found, strict=True)
+        }
+
+    @torch.no_grad()
+    def measures(self, stacks: Mapping[str, Sequence[Tensor]]) -> dict[str, Measures]:
+        """Every layer's trace norms and measures of sharing, from one pass over the weights, for a log.
+
+        Parameters
+        ----------
+        stacks : mapping of str to sequence of Tensor
+            For every layer its T tasks' weights.
+
+        Returns
+        -------
+        dict of str to Measures
+
+        Examples
+        --------
+        >>> w = [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -2.0])]
+        >>> found = TraceNormPenalty().measures({"fc": w})["fc"]
+        >>> found.scale_free, found.cosine[0, 1]
+        (tensor(1.), tensor(-1.))
+        """
+        layers = list(self._layers(stacks))
+        return self._measured(layers, self._found(layers, None, 0.0, True))
 
     @torch.no_grad()
     def terms(self, stacks: Mapping[str, Sequence[Tensor]]) -> dict[str, Float[Tensor, " terms"]]:
@@ -308,10 +343,9 @@ class TraceNormPenalty:
         >>> TraceNormPenalty("tt").terms({"fc": w})
         {'fc': tensor([3.4641, 3.4641])}
         """
-        return {
-            name: mode_norms(paper_order(torch.stack([t.detach() for t in tensors])), self.kind, self.method)
-            for name, tensors, _ in self._layers(stacks)
-        }
+        layers = list(self._layers(stacks))
+        found = self._found(layers, None, 0.0)
+        return {name: terms.values for (name, _, _), terms in zip(layers, found, strict=True)}
 
     @torch.no_grad()
     def prox_(self, stacks: Mapping[str, Sequence[Tensor]], step_size: float | int) -> None:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import ConfigError
@@ -54,7 +53,10 @@ def _unfoldings(x: Tensor, kind: str) -> list[tuple[Tensor, Callable[[Tensor], T
 def weighted_terms(
     x: Tensor, kind: str, weights: Sequence[float | int], method: Method, null: str, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Unweighted trace norms of the unfoldings, and the weighted sum of their folded polar factors."""
+    """Unweighted trace norms of the unfoldings, one after the other, and the weighted sum of their polar factors.
+
+    The way for every method, type and device; :mod:`mtl_lib.joint` is the faster one where it serves.
+    """
     values = []
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     gradient = torch.zeros(x.shape, dtype=dtype, device=x.device) if want_gradient else None
@@ -66,36 +68,3 @@ def weighted_terms(
         if gradient is not None and polar is not None:
             gradient.add_(back(polar), alpha=weight)
     return torch.stack(values), gradient
-
-
-def mode_norms(
-    x: Float[Tensor, "..."], kind: str = "laf", method: Method = "auto"
-) -> Float[Tensor, " terms"]:
-    """The terms of a tensor trace norm one by one, without weights and not differentiable: for logging.
-
-    Parameters
-    ----------
-    x : Tensor
-        Tasks on the last axis.
-    kind : {"laf", "tucker", "tt"}
-        Which sum.
-    method : str, Randomized or NewtonSchulz
-        See :mod:`mtl_lib.polar`.
-
-    Returns
-    -------
-    Tensor
-        ``[terms]``: 1 for laf, the number of axes for tucker, one less for tt.
-
-    Raises
-    ------
-    ConfigError
-        For a kind or method that does not exist, or fewer than two axes.
-
-    Examples
-    --------
-    >>> mode_norms(torch.ones(2, 2, 2), "tucker")
-    tensor([2.8284, 2.8284, 2.8284])
-    """
-    kind = checked_kind(kind)
-    return weighted_terms(x, kind, weights_for(kind, x.ndim, None), method, "minimum", False)[0]

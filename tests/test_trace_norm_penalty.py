@@ -257,7 +257,7 @@ def test_not_finite_is_never_silent():
 
 def test_repr_and_no_layers():
     assert repr(TraceNormPenalty("tt", 0.1, [1, 2])) == (
-        "TraceNormPenalty(kind='tt', gamma=0.1, weights=(1.0, 2.0), method='auto')"
+        "TraceNormPenalty(kind='tt', gamma=0.1, weights=(1.0, 2.0), method='auto', precision='accurate')"
     )
     assert TraceNormPenalty()({}) == 0 and TraceNormPenalty().add_gradient_({}) == 0
 
