@@ -16,6 +16,9 @@ from mtl_lib.linear import (
     MultiTaskScaledLatentTraceNorm,
     MultiTaskTraceNorm,
 )
+from mtl_lib.linear_admm import AdmmState, consensus_admm
+from mtl_lib.linear_norm_sums import SumOfNorms
+from mtl_lib.linear_solvers import objective_and_gap, total
 from tests.linear_problems import (
     ESTIMATORS,
     FEATURES,
@@ -30,7 +33,7 @@ from tests.linear_problems import (
     problem,
 )
 
-quick = settings(derandomize=True, max_examples=12, deadline=None)
+quick = settings(derandomize=True, max_examples=8, deadline=None)
 losses = st.sampled_from(sorted(ESTIMATORS))
 norms = st.sampled_from(sorted(REGRESSORS))
 each_loss = pytest.mark.parametrize("loss", sorted(ESTIMATORS))
@@ -59,13 +62,34 @@ def test_l21_agrees_with_multi_task_lasso(alpha, fit_intercept):
 
 @each_loss
 @each_norm
-def test_the_minimum_is_the_one_that_cvxpy_finds(loss, norm):
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_the_minimum_is_the_one_that_cvxpy_finds_and_no_gap_is_too_small(loss, norm, alpha):
     X, y = problem(0, loss)
-    for alpha in (0.02, 0.1):
-        model = make(loss, norm, alpha, tol=1e-7).fit(X, y)
-        lowest = cvxpy_minimum(loss, norm, alpha, X, y)
-        assert abs(objective(loss, norm, model, X, y) - lowest) < 1e-5 * max(1, lowest)
-        assert model.coef_.any()
+    model = make(loss, norm, alpha, tol=1e-7).fit(X, y)
+    lowest = cvxpy_minimum(loss, norm, alpha, X, y)
+    assert abs(objective(loss, norm, model, X, y) - lowest) < 1e-5 * max(1, lowest)
+    assert model.coef_.any()
+    check_gaps(model, model.components_ if norm == "latent" else model.coef_, alpha, lowest, X, y)
+
+
+def check_gaps(model, best, alpha, lowest, X, y):
+    """At any weights, and with any multipliers, the gap is at least the distance to the minimum."""
+    rng = np.random.default_rng(0)
+    smooth = model._problem(X, y).loss
+    penalty = model._penalty(*smooth.correlations.shape)
+    best = best.swapaxes(-1, -2)
+    for size in 10.0 ** rng.uniform(-4, 1, size=20):
+        w = best * rng.uniform(0, 2) + size * rng.normal(size=best.shape)
+        if isinstance(penalty, SumOfNorms):
+            split = alpha * np.stack([part.subgradient(w) for part in penalty.parts])
+            split += min(size, 1) * alpha * rng.normal(size=split.shape)
+            start = AdmmState(w, np.stack([w] * len(split)), split, 1.0, alpha)
+            w, gap, _, _ = consensus_admm(smooth, penalty, alpha, start, 0.0, max_iter=0)
+            value = smooth(w) + alpha * penalty.norm(w)
+        else:
+            value, gap = objective_and_gap(smooth, penalty, alpha, w)
+        assert value == pytest.approx(smooth(total(penalty, w)) + alpha * penalty.norm(w))
+        assert gap >= value - lowest - 1e-5
 
 
 def test_the_latent_norm_without_scale_is_the_one_that_cvxpy_finds():
