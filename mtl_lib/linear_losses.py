@@ -223,7 +223,7 @@ class LogisticLoss(_Examples):
         return -self._back(self._y * expit(-self._at(w)[0]) / self._counts[self._task])
 
     def steepness(self, w: Matrix) -> float:
-        """A guess of the largest second derivative near W, at most :attr:`lipschitz`."""
+        """A guess of the largest second derivative near W, at most ``lipschitz``."""
         p = expit(self._at(w)[0])
         return float(self.largest * max((self._sums(p * (1 - p)) / self._counts).max(), 1e-6))
 

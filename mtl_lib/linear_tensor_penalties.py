@@ -21,24 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtl_lib.errors import ConfigError
-from mtl_lib.linear_norm_sums import (
-    MixtureOfNorms,
-    SumOfNorms,
-    mode_folding,
-    mode_trace_norm,
-    mode_unfolding,
-)
-
-__all__ = [
-    "MixtureOfNorms",
-    "SumOfNorms",
-    "checked_task_shape",
-    "latent_trace_norm",
-    "mode_folding",
-    "mode_trace_norm",
-    "mode_unfolding",
-    "overlapped_trace_norm",
-]
+from mtl_lib.linear_norm_sums import MixtureOfNorms, SumOfNorms, mode_trace_norm
 
 
 def _checked_weights(weights, shape: tuple[int, ...], zero_allowed: bool) -> np.ndarray:

@@ -4,7 +4,7 @@ import cvxpy as cp
 import numpy as np
 
 from mtl_lib import linear, linear_classifiers
-from mtl_lib.linear_tensor_penalties import mode_unfolding
+from mtl_lib.linear_norm_sums import mode_unfolding
 
 FEATURES, TASK_SHAPE = 4, (3, 2)
 SHAPE = (FEATURES, *TASK_SHAPE)

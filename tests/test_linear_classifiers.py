@@ -128,6 +128,7 @@ def test_shapes_follow_those_of_the_labels():
     assert one.predict_proba(X).shape == (30, 2)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_examples_that_can_be_separated_and_huge_scores_stay_finite():
     X = np.array([[-1e3], [-1.0], [1.0], [1e3]])
     model = MultiTaskL21Classifier(1e-9, max_iter=200, tol=1e-3).fit(X, [0, 0, 1, 1])

@@ -6,6 +6,7 @@ import pytest
 import tensorly
 from hypothesis import given, settings
 
+from mtl_lib.linear_norm_sums import mode_folding, mode_trace_norm, mode_unfolding
 from mtl_lib.linear_penalties import (
     COLUMN_NORMS,
     L21,
@@ -14,13 +15,7 @@ from mtl_lib.linear_penalties import (
     prox_trace_norm,
     spectral_norm,
 )
-from mtl_lib.linear_tensor_penalties import (
-    latent_trace_norm,
-    mode_folding,
-    mode_trace_norm,
-    mode_unfolding,
-    overlapped_trace_norm,
-)
+from mtl_lib.linear_tensor_penalties import latent_trace_norm, overlapped_trace_norm
 
 quick = settings(derandomize=True, max_examples=40, deadline=None)
 SHAPE = (4, 3, 2)
