@@ -21,6 +21,7 @@ __all__ = ["Case", "check", "compare", "device", "setup", "slider"]
 
 MINUTES: dict[int, dict[str, float | int]] = {
     1: {"smoke": 0.1, "cpu": 1, "t4": 1},
+    2: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
     3: {"smoke": 0.2, "cpu": 1, "t4": 1},
 }
 """About how long a chapter computes, by budget; a chapter that is not here says so itself."""
