@@ -21,13 +21,14 @@ __all__ = ["Case", "check", "compare", "device", "setup", "slider"]
 
 MINUTES: dict[int, dict[str, float | int]] = {
     1: {"smoke": 0.1, "cpu": 1, "t4": 1},
+    2: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
     3: {"smoke": 0.2, "cpu": 1, "t4": 1},
     4: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
 }
 """About how long a chapter computes, by budget; a chapter that is not here says so itself."""
 
-GPU_FROM = 4
-"""The first chapter in which a GPU shortens the wait; those before work on small matrices."""
+GPU_FROM = 5
+"""The first chapter in which a GPU shortens the wait; those before work on small matrices and networks."""
 
 
 def device() -> torch.device:

@@ -147,7 +147,7 @@ class TraceNormPenalty:
         The tensor trace norm; see :func:`tensor_trace_norm`.
     gamma : float
         Strength, at least 0.  The same number means different things to different kinds: a ResNet-34 with
-        two tasks starts near 1342 (laf), 22905 (tt) and 34281 (tucker) at gamma 1.
+        two independent tasks starts near 1342 (laf), 26740 (tt) and 34280 (tucker) at gamma 1.
     weights : sequence of float, optional
         The :math:`\gamma_i` of every layer's unfoldings, relative to gamma; default 1.
     method : str, Randomized or NewtonSchulz
