@@ -17,7 +17,7 @@ import tyro
 
 from mtl_lib.errors import ConfigError, MtlError
 
-Tier = Literal["synthetic", "open"]
+Tier = Literal["synthetic", "open", "paper"]  # the last is answered by a message, until its loaders are there
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
 
 
@@ -27,7 +27,8 @@ def data_check(tier: Tier = "synthetic", root: Path | None = None) -> None:
     Parameters
     ----------
     tier
-        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs).
+        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs); "paper" (the paper's
+        own sets) cannot be read yet.
     root
         For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
     """
@@ -59,7 +60,7 @@ def train(
     out
         The run's folder: configuration, checkpoints, log.
     tier
-        Data: "synthetic" or "open".
+        Data: "synthetic" or "open"; "paper" cannot be read yet.
     root
         For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
     budget
@@ -135,7 +136,7 @@ def predict(
     run
         Folder of a trained run.
     out
-        Where the pictures with landmarks go, one PNG per picture.
+        Folder for the pictures with landmarks, one PNG per picture; made if there is none.
     box
         The face's box in pixels: left, top, right, bottom. By default the largest square in the middle.
     """

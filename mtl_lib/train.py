@@ -130,7 +130,8 @@ def fit(
     accelerator : str, optional
         "auto", "cpu", "cuda" or "mps".
     progress : bool, optional
-        Show a progress bar, the expected time and memory, and the validations, on standard error.
+        Show on standard error that pictures are being rendered or read, a progress bar, the expected time and
+        memory, and the validations.
     on_step : callable, optional
         Called with the number of steps done, after each.
 
@@ -154,7 +155,11 @@ def fit(
     fabric = make_fabric(accelerator, config.precision)
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
-    sets = tasks.load_sets(config, root, cache) if sets is None else sets
+    if sets is None:
+        if progress:  # it can take a minute in which nothing else is heard
+            doing = "rendering the faces" if config.tier == "synthetic" else f"reading the pictures in {root}"
+            print(f"{doing} ({config.pixels}x{config.pixels} pixels) ...", file=sys.stderr, flush=True)
+        sets = tasks.load_sets(config, root, cache)
     with isolated(fabric.device, config.seed, config.tf32), stop_signal() as stop:
         run = _Run(config, sets, out, fabric, resume)
         run.loop(stop, progress, on_step)

@@ -38,7 +38,7 @@ def read_gray(
     --------
     >>> read_gray("nowhere.jpg")
     Traceback (most recent call last):
-    mtl_lib.errors.DataError: nowhere.jpg: there is no such file; download the set again, or remove the line
+    mtl_lib.errors.DataError: nowhere.jpg: there is no such file; check the path
     """
     return read_picture(path, named_in, line)[0]
 
@@ -79,13 +79,14 @@ def read_picture(
     """
     path = Path(path)
 
-    def failure(what: str) -> DataError:
+    def failure(what: str, alone: str, of_a_set: str) -> DataError:
+        # Who names one picture can mend a path; who reads a set can mend the set or the line that names it.
         if named_in is None:
-            return DataError(what, path)
-        return DataError(f"names the picture {path}: {what}", named_in, line)
+            return DataError(f"{what}; {alone}", path)
+        return DataError(f"names the picture {path}: {what}; {of_a_set}, or remove the line", named_in, line)
 
     if not path.is_file():
-        raise failure("there is no such file; download the set again, or remove the line")
+        raise failure("there is no such file", "check the path", "download the set again")
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -96,9 +97,15 @@ def read_picture(
                 colour = bool((np.abs(red - green) + np.abs(green - blue)).mean() > 3)
             return np.asarray(picture.convert("L")), colour
     except UnidentifiedImageError:
-        raise failure("this is not a picture; download it again, or remove the line") from None
+        raise failure(
+            "this is not a picture",
+            "give a JPEG, PNG, WEBP or another kind that Pillow reads",
+            "download it again",
+        ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise failure(f"the picture is damaged ({error}); download it again, or remove the line") from None
+        raise failure(
+            f"the picture is damaged ({error})", "give a whole copy of it", "download it again"
+        ) from None
 
 
 def read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:

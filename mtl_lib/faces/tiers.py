@@ -15,6 +15,9 @@ from mtl_lib.faces.synthetic import PICTURES_PER_PERSON, synthetic_set
 
 TIERS = ("synthetic", "open")
 
+GATED = "paper"
+"""The tier that a command may name and that cannot be read yet: its sets are handed out under agreements."""
+
 SYNTHETIC_SIZES = {"smoke": 130, "cpu": 2600, "t4": 13_000, "full": 52_000}
 """Faces per set when no size is given, by budget."""
 
@@ -27,6 +30,7 @@ def load_tier(
     *,
     pixels: int = 96,
     cache: str | os.PathLike | None = None,
+    intensity: tuple[float | int, float | int] | None = None,
 ) -> dict[str, FaceSet]:
     """The expression set and the landmark set of a tier.
 
@@ -44,6 +48,9 @@ def load_tier(
         Side of the pictures.
     cache : path-like, optional
         Folder for prepared pictures of ``"open"``, so that the next call takes a second.
+    intensity : (float, float), optional
+        Only for ``"synthetic"``: how strong the states of the expression set are, as in
+        :func:`mtl_lib.faces.synthetic.synthetic_set`; by default subtle to plain, 0.2 to 0.8.
 
     Returns
     -------
@@ -53,7 +60,8 @@ def load_tier(
     Raises
     ------
     ConfigError
-        If there is no such tier, or it needs a folder and none is given.
+        If there is no such tier, it cannot be read yet, it needs a folder and none is given, or its faces
+        have no intensity to choose.
     DataError
         If a file is missing or damaged.
 
@@ -66,8 +74,12 @@ def load_tier(
     if size is not None and size < 1:
         raise ConfigError(f"a set of {size} faces is empty; give at least 1")
     if tier == "synthetic":
-        return _synthetic(size or SYNTHETIC_SIZES[current_budget()], seed, pixels)
+        return _synthetic(size or SYNTHETIC_SIZES[current_budget()], seed, pixels, intensity or (0.2, 0.8))
     folder = _root(tier, root)
+    if intensity is not None:
+        raise ConfigError(
+            f"intensity is {intensity}, but only the faces of the tier 'synthetic' have one to choose"
+        )
     sets = {
         "expression": load_expressions(folder, size=pixels, cache=cache)[0],
         "landmarks": load_keypoints(folder, size=pixels, cache=cache)[0],
@@ -108,7 +120,7 @@ def check_tier(
     7
     """
     if tier == "synthetic":
-        sets = _synthetic(SYNTHETIC_SIZES["smoke"], seed, 48)
+        sets = _synthetic(SYNTHETIC_SIZES["smoke"], seed, 48, (0.2, 0.8))
         reports = []
         for faces in sets.values():
             report = SetReport(faces.name, "rendered, nothing is read")
@@ -122,12 +134,14 @@ def check_tier(
     return tier_report(tier, expression, landmarks, [first, second])
 
 
-def _synthetic(size: int, seed: int, pixels: int) -> dict[str, FaceSet]:
+def _synthetic(size: int, seed: int, pixels: int, intensity: tuple) -> dict[str, FaceSet]:
     # A third of the people occur in both sets, as most do in the open pair: only a joint split by person
     # keeps them apart.
     people = -(-size // PICTURES_PER_PERSON)
     return {
-        "expression": synthetic_set(size, style="film", landmarks=False, size=pixels, seed=seed),
+        "expression": synthetic_set(
+            size, style="film", landmarks=False, intensity=intensity, size=pixels, seed=seed
+        ),
         "landmarks": synthetic_set(
             size, style="wild", labelled=False, intensity=(0.0, 1.0), size=pixels, seed=seed,
             first=1_000_000, first_person=people - people // 3,
@@ -136,11 +150,14 @@ def _synthetic(size: int, seed: int, pixels: int) -> dict[str, FaceSet]:
 
 
 def _root(tier: str, root: str | os.PathLike | None) -> Path:
-    if tier not in TIERS:
+    if tier == GATED:
         raise ConfigError(
-            f"there is no data tier {tier!r}; the tiers are {', '.join(TIERS)} "
-            "(the gated sets of the paper are not read yet)"
+            "the data tier 'paper' cannot be read yet: LSEMSW, 300-W, Menpo, CK+ and Oulu-CASIA are given out by "
+            "their owners under agreements, and the loaders for them are still being written; use --tier open with "
+            "--root DIR (real faces, two downloads) or --tier synthetic (rendered faces, nothing to download)"
         )
+    if tier not in TIERS:
+        raise ConfigError(f"there is no data tier {tier!r}; the tiers are {', '.join((*TIERS, GATED))}")
     if root is None:
         raise ConfigError(
             f"the data tier {tier!r} needs a folder that holds facial_expressions and P1_Facial_Keypoints; "

@@ -100,6 +100,22 @@ def by_name_of_the_layer(net, stacks, decay):
     return _groups(decayed, [p for p in net.parameters() if not any(p is d for d in decayed)], decay)
 
 
+def every_linear_layer(net, stacks, decay):
+    decayed = [module.weight for module in net.modules() if isinstance(module, torch.nn.Linear)]
+    return _groups(decayed, [p for p in net.parameters() if not any(p is d for d in decayed)], decay)
+
+
+def all_but_convolutions(net, stacks, decay):
+    decayed = [p for p in net.parameters() if p.ndim == 2]
+    return _groups(decayed, [p for p in net.parameters() if p.ndim != 2], decay)
+
+
+def decay_by_default(net, stacks, decay):
+    stacked = {id(w) for weights in stacks.values() for w in weights}
+    free = [p for p in net.parameters() if p.ndim < 2 or id(p) in stacked]
+    return [{"params": free}]  # the weights that may decay are left to somebody else
+
+
 # 8.3: accumulation
 
 
@@ -168,6 +184,29 @@ def scales_the_penalty_too(net, loss, parts, penalty):
         p.grad /= total
 
 
+def whole_batch_at_once(net, loss, parts, penalty):
+    _zero(net)
+    inputs, labels = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+    loss((inputs, labels)).backward()
+    penalty.add_gradient_(net.stacks())
+
+
+def one_backward_for_all(net, loss, parts, penalty):
+    _zero(net)
+    total = sum(map(_size, parts))
+    sum(loss(part) * _size(part) / total for part in parts).backward()
+    penalty.add_gradient_(net.stacks())
+
+
+def backward_after_all_losses(net, loss, parts, penalty):
+    _zero(net)
+    total = sum(map(_size, parts))
+    losses = [loss(part) * _size(part) / total for part in parts]
+    for value in losses:
+        value.backward()
+    penalty.add_gradient_(net.stacks())
+
+
 # 8.4: an order without memory
 
 
@@ -222,6 +261,30 @@ def seed_plus_pass(step, count, size, seed):
     return _from_stream(step, count, size, order)
 
 
+def _mixed_by(mix):
+    """Orders from a generator seeded with ``mix(seed, turn)``."""
+
+    def positions(step, count, size, seed):
+        def order(turn):
+            return torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, turn)))
+
+        return _from_stream(step, count, size, order)
+
+    return positions
+
+
+def turned_every_pass(step, count, size, seed):
+    return _from_stream(
+        step, count, size, lambda turn: torch.randperm(count, generator=_fresh(seed)).roll(turn % count)
+    )
+
+
+def shifted_every_pass(step, count, size, seed):
+    return _from_stream(
+        step, count, size, lambda turn: (torch.randperm(count, generator=_fresh(seed)) + turn) % count
+    )
+
+
 def in_order(step, count, size, seed):
     return torch.arange(step * size, (step + 1) * size) % count
 
@@ -261,6 +324,9 @@ WRONG = {
         ("only the first task's stacked weights are spared", first_task_only),
         ("decay on the heads alone", heads_only),
         ("guesses from the names", by_name_of_the_layer),
+        ("decay on every linear layer, stacked or not", every_linear_layer),
+        ("takes every convolution for stacked", all_but_convolutions),
+        ("the decaying weights in no group", decay_by_default),
     ],
     "check_8_3": [
         ("penalty once per micro-batch", penalty_per_micro_batch),
@@ -270,6 +336,9 @@ WRONG = {
         ("gradient cleared between micro-batches", clears_between_micro_batches),
         ("penalty first, then cleared", clears_after_the_penalty),
         ("penalty divided by the batch size", scales_the_penalty_too),
+        ("puts the batch together again", whole_batch_at_once),
+        ("one backward over all parts", one_backward_for_all),
+        ("all losses first, then backward one by one", backward_after_all_losses),
     ],
     "check_8_4": [
         ("one order for all passes", one_order_for_ever),
@@ -279,6 +348,12 @@ WRONG = {
         ("seeds the global random numbers", reseeds_the_world),
         ("ignores the seed", ignores_the_seed),
         ("seed plus pass", seed_plus_pass),
+        ("seed times pass: pass 0 is everybody's", _mixed_by(lambda seed, turn: seed * turn)),
+        ("seed xor pass", _mixed_by(lambda seed, turn: seed ^ turn)),
+        ("a thousand passes, then the next seed's", _mixed_by(lambda seed, turn: seed * 1000 + turn)),
+        ("2 to the 10 passes, then the next seed's", _mixed_by(lambda seed, turn: (seed << 10) | turn)),
+        ("one order, turned round every pass", turned_every_pass),
+        ("one order, a constant added every pass", shifted_every_pass),
         ("no shuffling at all", in_order),
         ("keeps a state between calls", Remembers()),
     ],
