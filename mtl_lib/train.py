@@ -156,9 +156,10 @@ def fit(
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
     if sets is None:
-        if progress:  # it can take a minute in which nothing else is heard
-            doing = "rendering the faces" if config.tier == "synthetic" else f"reading the pictures in {root}"
-            print(f"{doing} ({config.pixels}x{config.pixels} pixels) ...", file=sys.stderr, flush=True)
+        if progress and (config.tier == "synthetic" or root is not None):
+            # It can take a minute in which nothing else is heard.
+            doing = "rendering faces" if config.tier == "synthetic" else f"reading the pictures in {root}"
+            print(f"{doing}, {config.pixels}x{config.pixels} pixels ...", file=sys.stderr, flush=True)
         sets = tasks.load_sets(config, root, cache)
     with isolated(fabric.device, config.seed, config.tf32), stop_signal() as stop:
         run = _Run(config, sets, out, fabric, resume)

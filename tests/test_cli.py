@@ -28,7 +28,8 @@ def fails(capsys, *args: str) -> str:
     assert cli.main(list(args)) == 2
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
-    (line,) = err.strip().splitlines()
+    announced = ("rendering faces, ", "reading the pictures in ")
+    (line,) = [line for line in err.strip().splitlines() if not line.startswith(announced)]
     assert line.startswith("mtl: ")
     return line
 
@@ -51,6 +52,19 @@ def test_the_settings_given_are_those_of_the_run(run):
 
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["steps"], config["faces"], config["budget"]) == (4, 60, "smoke")
+
+
+def test_the_gated_tier_is_known_and_answered_with_what_can_be_used_instead(tmp_path, capsys):
+    for command in (["train", "--out", str(tmp_path / "run")], ["data", "check"]):
+        message = fails(capsys, *command, "--tier", "paper")
+        assert "cannot be read yet" in message and "--tier open" in message and "--tier synthetic" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_happens_before_the_first_step_is_announced(tmp_path, capsys):
+    assert cli.main(["train", "--out", str(tmp_path / "run"), "--steps", "1", *SMOKE]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("rendering faces, 48x48 pixels") and "rendering" not in out
 
 
 def test_a_finished_run_is_not_overwritten_but_can_be_resumed(run, capsys):
@@ -106,11 +120,16 @@ def test_predicted_landmarks_move_with_the_box(run, tmp_path):
 
 def test_what_is_wrong_with_a_picture_is_said(run, tmp_path, capsys):
     missing = tmp_path / "nobody.png"
-    assert "nobody.png" in fails(capsys, "predict", str(missing), "--run", str(run))
+    message = fails(capsys, "predict", str(missing), "--run", str(run))
+    assert "nobody.png: there is no such file; check the path" in message
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    assert "text.png: this is not a picture; give" in fails(capsys, "predict", str(text), "--run", str(run))
     broken = tmp_path / "broken.png"
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(broken)
     broken.write_bytes(broken.read_bytes()[:40])
-    assert "broken.png" in fails(capsys, "predict", str(broken), "--run", str(run))
+    message = fails(capsys, "predict", str(broken), "--run", str(run))
+    assert "broken.png" in message and "download" not in message, "it is the user's own picture, not a set's"
     good = tmp_path / "good.png"
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(good)
     message = fails(capsys, "predict", str(good), "--run", str(run), "--box", "0", "0", "65", "64")
