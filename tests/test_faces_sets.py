@@ -233,6 +233,16 @@ def test_what_is_shown_is_independent_of_who_shows_it():
     assert np.mean([len(states) for states in states_of.values()]) > 3
 
 
+def test_the_intensity_of_a_tier_is_that_of_its_expression_set_alone():
+    subtle, plain = (
+        load_tier("synthetic", size=26, pixels=32, intensity=each) for each in (None, (0.8, 1.2))
+    )
+    assert 0.2 <= subtle["expression"].extra["intensity"].min() < 0.8
+    assert plain["expression"].extra["intensity"].min() >= 0.8
+    assert plain["expression"].persons == subtle["expression"].persons
+    assert torch.equal(plain["landmarks"].images, subtle["landmarks"].images)
+
+
 def test_unknown_tiers_and_missing_folders_say_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="no data tier 'papers'; the tiers are synthetic, open, paper"):
         load_tier("papers", tmp_path)
