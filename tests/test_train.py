@@ -263,7 +263,7 @@ def test_the_adversary_reaches_the_networks_with_reversed_sign(tmp_path):
     from mtl_lib.train import LOOKS, TaskBatches
 
     train = tasks.split_sets(config, SETS)["train"]
-    batches = TaskBatches(train, 4, 0, "cpu", LOOKS["full"]).batch(0)
+    batches = TaskBatches(train, 4, 0, "cpu", [LOOKS["flip"], LOOKS["full"]]).batch(0)
     networks = tasks.Networks(config, tasks.make_tasks(config, train))
     features = [networks.net.features(batch.images, t) for t, batch in enumerate(batches)]
     logits = networks.adversary(torch.cat(features))
