@@ -233,7 +233,8 @@ def test_schedule_and_reversal_are_logged_as_they_were_used(whole):
         step = line["step"] - 1
         assert line["lr"] == learning_rate(toy_config(), step)
         assert line["reversal"] == pytest.approx(0.1 * ganin_ramp(step / 8))
-        parts = line["expression"] + 3 * line["landmarks"] + line["domain"]
+        weight = toy_config().landmark_weight
+        parts = line["expression"] + weight * line["landmarks"] + line["domain"]
         assert line["loss"] == pytest.approx(parts, rel=1e-5)
     assert learning_rate(toy_config(schedule="constant"), 7) == toy_config().lr
 
