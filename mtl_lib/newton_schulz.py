@@ -217,7 +217,8 @@ def muon_five_steps(m: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n
     """
     device = m.device.type
     with torch.no_grad(), torch.autocast(device, enabled=False):
-        scaled, scale = normalised(m.to(working_dtype(m)))
+        tall = m.shape[-2] > m.shape[-1]
+        scaled, scale = normalised((m.mT if tall else m).to(working_dtype(m)))  # the products are of its rows
         x = in_double(scaled)
         length = x.square().sum((-2, -1), keepdim=True).sqrt()
         x = x / torch.where(length > 0, length, 1)  # Muon's own bound on the spectral norm
@@ -225,4 +226,5 @@ def muon_five_steps(m: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n
         for _ in range(5):
             g = x @ x.mT
             x = a * x + (b * g + c * (g @ g)) @ x
-        return (x + 0 * scale).to(m.dtype)
+        x = (x + 0 * scale).to(m.dtype)
+        return x.mT if tall else x

@@ -37,6 +37,8 @@ COLOURS: dict[str, str] = {
 
 LEAST_WIDE = 620
 """Pixels below which a wide figure scrolls sideways instead of shrinking."""
+LEAST_SHARE = 0.64
+"""Share of its own width below which any figure scrolls instead: letters of 9.5 points are then 8 pixels high."""
 
 _numbers = itertools.count(1)
 
@@ -61,6 +63,12 @@ def _prefix(content: str) -> str:
     return f"f{next(_numbers)}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
 
+def _least_width(fig: Figure, wide: bool = False) -> int:
+    """Pixels below which a figure is not squeezed; its own width is 96 pixels an inch."""
+    least = round(LEAST_SHARE * 96 * fig.get_figwidth())
+    return max(least, LEAST_WIDE) if wide else least
+
+
 def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     """Return a figure as ``<figure class="mtl-figure">`` with an inline SVG.
 
@@ -73,7 +81,7 @@ def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     alt : str
         What it shows, for those who do not see it.
     wide : bool
-        Let it scroll sideways on a narrow screen instead of shrinking.
+        Let it scroll sideways on a narrow screen before its letters become small.
 
     Raises
     ------
@@ -91,11 +99,10 @@ def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     tree = svg.parse(fig)
     plt.close(fig)
     shared = svg.share([tree], _prefix(svg.text(tree)))
-    svg.dress(tree, alt, LEAST_WIDE if wide else 0)
+    svg.dress(tree, alt, _least_width(fig, wide))
     for child in reversed(list(shared)):  # one frame keeps its own definitions
         tree.insert(0, child)
-    scroll = ' style="overflow-x:auto"' if wide else ""
-    return f'<figure class="mtl-figure"{scroll}>{svg.text(tree)}</figure>'
+    return f'<figure class="mtl-figure" style="overflow-x:auto">{svg.text(tree)}</figure>'
 
 
 def show(fig: Figure, alt: str, wide: bool = False) -> None:
@@ -230,7 +237,7 @@ def slider_html(
     shared = svg.share(trees, prefix)
     frames = []
     for index, (tree, reading) in enumerate(zip(trees, readings, strict=True)):
-        svg.dress(tree, f"{alt} Here: {label} {reading}.")
+        svg.dress(tree, f"{alt} Here: {label} {reading}.", _least_width(figures[index]))
         hidden = "" if index == start else " hidden"
         frames.append(
             f'<div class="mtl-frame" data-index="{index}" data-value="{escape(reading)}"{hidden}>'
@@ -242,5 +249,6 @@ def slider_html(
         f'<input type="range" id="{prefix}-s" min="0" max="{len(frames) - 1}" step="1" value="{start}" '
         f'autocomplete="off" aria-label="{name}" aria-valuetext="{reading}" '
         f'style="width:min(28rem,70%);vertical-align:middle" oninput="{escape(_MOVE)}"> '
-        f'<output for="{prefix}-s">{reading}</output>{svg.text(shared)}{"".join(frames)}</figure>'
+        f'<output for="{prefix}-s">{reading}</output>{svg.text(shared)}'
+        f'<div class="mtl-frames" style="overflow-x:auto">{"".join(frames)}</div></figure>'
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_lib.teach import Case, check
 
@@ -34,11 +35,11 @@ def _is_subgradient_cases(answer: Callable) -> Iterator[Case]:
     generator = torch.Generator().manual_seed(32)
     room = torch.randn(5, 2, generator=generator, dtype=torch.float64)
     room = u[:, 2:] @ (room / torch.linalg.matrix_norm(room, 2)) @ v[:, 2:].T
-    yield Case("the minimum-norm one at rank 2", answer(minimum, low), True, "M = 0 is allowed in (3.9)")
+    yield Case("the minimum-norm one at rank 2", answer(minimum, low), True, "K = 0 is allowed in (3.9)")
     yield Case(
-        "U_r V_r' + 0.7 M", answer(minimum + 0.7 * room, low), True, "There is more than one at low rank"
+        "U_r V_r' + 0.7 K", answer(minimum + 0.7 * room, low), True, "There is more than one at low rank"
     )
-    yield Case("U_r V_r' + 1.2 M", answer(minimum + 1.2 * room, low), False, "Its spectral norm is 1.2")
+    yield Case("U_r V_r' + 1.2 K", answer(minimum + 1.2 * room, low), False, "Its spectral norm is 1.2")
     yield Case(
         "0.9 U V'", answer(0.9 * polar, full), False, "It stays inside the ball but does not reach the norm"
     )
@@ -63,6 +64,10 @@ def _is_subgradient_cases(answer: Callable) -> Iterator[Case]:
             False,
             "The tolerance of the gap is relative",
         )
+    for tol, verdict in ((0.05, True), (1e-4, False)):
+        hint = f"`tol` is {tol:g}; overshoot and gap are measured against it"
+        yield Case(f"0.99 U V', tol = {tol:g}", answer(0.99 * polar, full, tol), verdict, hint)
+        yield Case(f"1.01 U V', tol = {tol:g}", answer(1.01 * polar, full, tol), verdict, hint)
     zero = torch.zeros(4, 2, dtype=torch.float64)
     small = 0.5 * _orthonormal(4, 2, generator)
     yield Case(
@@ -76,9 +81,23 @@ def _is_subgradient_cases(answer: Callable) -> Iterator[Case]:
     )
 
 
-def check_3_1(answer: Callable[[Tensor, Tensor], bool]) -> bool:
-    """Exercise 3.1: `answer(G, W)` says whether G is a sub-gradient of the trace norm at W."""
+def check_3_1(answer: Callable[..., bool]) -> bool:
+    """Exercise 3.1: `answer(G, W, tol)` says whether G is a sub-gradient of the trace norm at W."""
     return check("3.1", answer, _is_subgradient_cases)
+
+
+class _Decompositions(TorchDispatchMode):
+    """Notes the names of the decompositions that PyTorch is asked for, however they were called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if "svd" in name or "eig" in name:
+            self.names.add(name)
+        return func(*args, **(kwargs or {}))
 
 
 def _pair_cases(answer: Callable) -> Iterator[Case]:
@@ -92,14 +111,25 @@ def _pair_cases(answer: Callable) -> Iterator[Case]:
         angle = torch.tensor(turn, dtype=torch.float64)
         v = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
         w = (u[:, :2] * s) @ v.T
-        value, *gradients = answer(w[:, 0].clone(), w[:, 1].clone())
+        with _Decompositions() as used:
+            value, *gradients = answer(w[:, 0].clone(), w[:, 1].clone())
+        yield Case(
+            f"{name}: without a decomposition",
+            not used.names,
+            True,
+            "The exercise is to do without an SVD and eigenvalues",
+        )
         wrong_values = {
             "that is its square": s.sum() ** 2,
             "that is the Frobenius norm": s.norm(),
             "that is only the larger singular value": s[0],
         }
         yield Case(
-            f"{name}: the norm", value, s.sum(), "It is the root of a + b + 2 sqrt(ab - c^2)", wrong_values
+            f"{name}: the norm",
+            value,
+            s.sum(),
+            "It is the root of A11 + A22 + 2 sqrt(A11 A22 - A12^2)",
+            wrong_values,
         )
         polar = u[:, :2] @ v.T
         wrong_sign = w @ torch.linalg.inv(v @ torch.diag(s) @ v.T).abs()
@@ -136,7 +166,7 @@ def _decay_cases(answer: Callable) -> Iterator[Case]:
             name,
             answer(w.clone()),
             1 / length,
-            "With these rates the columns lambda_t w_t must be those of U V', of length 1",
+            "With these rates the columns kappa_t w_t must be those of U V', of length 1",
             {
                 "these are the lengths themselves": length,
                 "that divides by the squared lengths": 1 / length**2,
@@ -164,7 +194,8 @@ def _float32_cases(answer: Callable) -> Iterator[Case]:
     )
     stacks["four unlike tasks"] = torch.stack([base, *others], 1)
     stacks["weights as small as 1e-25"] = 1e-25 * stacks["four unlike tasks"]
-    stacks["two equal tasks"] = torch.stack([base, base], 1)
+    for number, word in ((2, "two"), (3, "three"), (5, "five"), (8, "eight")):
+        stacks[f"{word} equal tasks"] = torch.stack([base] * number, 1)
     for name, w in stacks.items():
         g = answer(w.clone())
         yield Case(f"{name}: type of the result", g.dtype, torch.float32, "Round at the end, and do round")
@@ -175,10 +206,11 @@ def _float32_cases(answer: Callable) -> Iterator[Case]:
         yield Case(f"{name}: the spectral norm of G", spectral, 1.0, "See (3.8)", tolerance=1e-5)
         norm = torch.linalg.svdvals(w).sum()
         yield Case(f"{name}: <G, W> / ||W||_*", (g * w).sum() / norm, 1.0, "See (3.8)", tolerance=1e-5)
-    equal = stacks["two equal tasks"]
-    minimum = equal / torch.linalg.norm(equal)
-    hint = "With M = 0 the null space gives nothing"
-    yield Case("two equal tasks: minimum norm", answer(equal.clone()), minimum, hint)
+    hint = "With K = 0 the null space gives nothing"
+    for name, equal in stacks.items():
+        if "equal" in name:
+            minimum = equal / torch.linalg.norm(equal)
+            yield Case(f"{name}: minimum norm", answer(equal.clone()), minimum, hint)
     zero = torch.zeros(100, 2, dtype=torch.float32)
     yield Case("W = 0", answer(zero.clone()), zero, "Of all sub-gradients at 0 the smallest is 0")
 
@@ -210,7 +242,7 @@ def _prox_cases(answer: Callable) -> Iterator[Case]:
             {
                 "that is a sub-gradient step: what cannot pay goes below zero": w - tau * polar,
                 "small values were removed, but the others must pay too": (u[:, :3] * (s * (s > tau))) @ v.T,
-                "R multiplies W, so its eigenvalues are factors of sigma, not new values of it": (
+                "S multiplies W, so its eigenvalues are factors of sigma, not new values of it": (
                     (u[:, :3] * s * (s - tau).clamp_min(0)) @ v.T
                 ),
             },

@@ -42,6 +42,16 @@ def frobenius_ball(g, w, tol=1e-6):
     return bool(torch.linalg.norm(g) <= 1 + tol and ((g * w).sum() - _norm(w)).abs() <= tol * _norm(w))
 
 
+def ignores_tol(g, w, tol=1e-6):
+    ball = torch.linalg.matrix_norm(g, 2) <= 1 + 1e-6
+    return bool(ball and ((g * w).sum() - _norm(w)).abs() <= 1e-6 * _norm(w))
+
+
+def tol_for_the_gap_only(g, w, tol=1e-6):
+    ball = torch.linalg.matrix_norm(g, 2) <= 1 + 1e-6
+    return bool(ball and ((g * w).sum() - _norm(w)).abs() <= tol * _norm(w))
+
+
 def no_absolute_value(g, w, tol=1e-6):
     return bool((g * w).sum() - _norm(w) <= tol * _norm(w))
 
@@ -80,6 +90,26 @@ def pair_diagonal_swapped(w1, w2):
 
 def pair_without_coupling(w1, w2):
     return _pair(w1, w2, sign=0.0)
+
+
+def pair_by_svd(w1, w2):
+    w = torch.stack([w1, w2], dim=1)
+    g = _uv(w)
+    return _norm(w), g[:, 0], g[:, 1]
+
+
+def pair_by_eigenvalues(w1, w2):
+    w = torch.stack([w1, w2], dim=1)
+    values, q = torch.linalg.eigh(w.T @ w)
+    g = w @ (q * values.rsqrt()) @ q.T
+    return values.sqrt().sum(), g[:, 0], g[:, 1]
+
+
+def pair_by_autograd_of_the_nuclear_norm(w1, w2):
+    w = torch.stack([w1, w2], dim=1).requires_grad_()
+    norm = torch.linalg.matrix_norm(w, "nuc")
+    (g,) = torch.autograd.grad(norm, w)
+    return norm.detach(), g[:, 0], g[:, 1]
 
 
 def pair_gradients_swapped(w1, w2):
@@ -149,6 +179,12 @@ def float64_applied_in_float32(w):
 
 def float64_without_a_cut_off(w):
     return _gram(w, torch.float64, out=False)
+
+
+def float64_with_only_a_floor_under_the_root(w):
+    x = w.double()
+    values, q = torch.linalg.eigh(x.T @ x)
+    return ((x @ q) * values.clamp_min(1e-300).rsqrt() @ q.T).to(w.dtype)
 
 
 def float64_squared_too_late(w):
@@ -223,6 +259,8 @@ WRONG = {
         ("0/0 at W = 0", divides_by_the_norm),
         ("Frobenius instead of spectral norm", frobenius_ball),
         ("no absolute value, no ball", no_absolute_value),
+        ("ignores tol", ignores_tol),
+        ("tol for the gap only", tol_for_the_gap_only),
     ],
     "check_3_2": [
         ("coupling with the wrong sign", pair_coupling_with_the_wrong_sign),
@@ -232,6 +270,9 @@ WRONG = {
         ("diagonal of the inverse not swapped", pair_diagonal_swapped),
         ("no coupling", pair_without_coupling),
         ("gradients in the wrong order", pair_gradients_swapped),
+        ("right, but by an SVD", pair_by_svd),
+        ("right, but by eigenvalues", pair_by_eigenvalues),
+        ("right, but by autograd of the nuclear norm", pair_by_autograd_of_the_nuclear_norm),
     ],
     "check_3_3": [
         ("one for all", one_for_all),
@@ -248,6 +289,7 @@ WRONG = {
         ("an epsilon under the root", float32_with_epsilon_added),
         ("float64 rounded before the product", float64_applied_in_float32),
         ("float64, no cut-off", float64_without_a_cut_off),
+        ("float64, a floor instead of a cut-off", float64_with_only_a_floor_under_the_root),
         ("converted after the squaring", float64_squared_too_late),
         ("result left in float64", float64_returned),
         ("absolute cut-off", absolute_cut_off),
