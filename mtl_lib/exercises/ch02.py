@@ -4,6 +4,7 @@ Each check builds its own tensors with a fixed seed, gets the right answer in an
 does, and knows what comes out after the likely mistakes.
 """
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import permutations
 from typing import Any
@@ -62,11 +63,17 @@ def _best_order_cases(answer: Callable) -> Iterator[Case]:
         "aw,wbx,xcy,yd->cadb",
         rng.normal(size=(3, 2)), rng.normal(size=(2, 4, 2)), rng.normal(size=(2, 5, 2)), rng.normal(size=(2, 3)),
     )  # fmt: skip
+    # A train whose right order is neither its own inverse nor that backwards: 0, 2, 3, 1.
+    one_way = np.einsum(
+        "aw,wbx,xcy,yd->adbc",
+        rng.normal(size=(4, 2)), rng.normal(size=(2, 5, 2)), rng.normal(size=(2, 4, 2)), rng.normal(size=(2, 5)),
+    )  # fmt: skip
     for name, x in (
         ("a goes with c and b with d", pairs),
         ("a matrix and a third axis", middle),
         ("low rank in the second axis only", hidden),
         ("a train in disguise", chain),
+        ("another train in disguise", one_way),
         ("a matrix", rng.normal(size=(3, 4))),
     ):
         got = answer(x.copy())
@@ -79,12 +86,16 @@ def _best_order_cases(answer: Callable) -> Iterator[Case]:
             f"{name}: is it an order of the axes?", complete, True, "each axis from 0 once, as a tuple"
         )
         best = min(_sum_of_tt_ranks(x.transpose(each)) for each in permutations(range(x.ndim)))
+        yours = _sum_of_tt_ranks(x.transpose(order))
+        mistakes = {"that is the order in which it came": _sum_of_tt_ranks(x)}
+        if _sum_of_tt_ranks(x.transpose(np.argsort(order))) == best:  # right, if read the other way round
+            mistakes = {"that says where each axis goes; wanted is which axis comes to each place": yours}
         yield Case(
             f"{name}: sum of the TT ranks in your order",
-            _sum_of_tt_ranks(x.transpose(order)),
+            yours,
             best,
             "`itertools.permutations` lists all orders, `x.transpose(order)` takes one",
-            mistakes={"that is the order in which it came": _sum_of_tt_ranks(x)},
+            mistakes=mistakes,
         )
 
 
@@ -159,20 +170,51 @@ def _small_system_cases(answer: Callable) -> Iterator[Case]:
             },
         )
 
+    n, d = 3, 600
+    x, q = rng.normal(size=(n, d)), rng.normal(size=d)
+    whole = np.linalg.solve(x.T @ x / n + 0.5 * np.eye(d), q)
+    w, most = _memory_of(lambda: answer(x, q, 0.5))
+    yield Case(f"{n} examples, {d} features", w, whole, "put your w back into (X'X/n + c I) w = q")
+    yield Case(
+        f"{n} examples, {d} features: is it done without a matrix of {d} x {d}?",
+        most < whole.itemsize * d * d / 2,
+        True,
+        "X'X and the identity beside it are as large as that; X X' is n x n",
+    )
+
+
+def _memory_of(call: Callable[[], Any]) -> tuple[Any, int]:
+    """Result of a call, and the most bytes that Python and NumPy held at a time for it."""
+    running = tracemalloc.is_tracing()
+    if not running:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        result = call()
+        return result, tracemalloc.get_traced_memory()[1] - before
+    finally:
+        if not running:
+            tracemalloc.stop()
+
 
 def check_2_4(answer: Any) -> bool:
-    """Exercise 2.4: `answer(X, q, c)` solves (X'X/n + c I) w = q through an n x n system."""
+    """Exercise 2.4: `answer(X, q, c)` solves (X'X/n + c I) w = q through an n x n system, with no D x D matrix."""
     return check("2.4", answer, _small_system_cases)
 
 
 def _fill_cases(answer: Callable) -> Iterator[Case]:
     rng = np.random.default_rng(26)
-    for name, d, pairs, places, rank in (
-        ("rank 2 in the pairs, 3 places", 8, 6, 3, 2),
-        ("rank 1, 2 places", 5, 4, 2, 1),
-        ("rank 3, 4 places", 9, 7, 4, 3),
+    for name, d, pairs, places, rank, shy in (
+        ("rank 2 in the pairs, 3 places", 8, 6, 3, 2, False),
+        ("rank 1, 2 places", 5, 4, 2, 1, False),
+        ("rank 3, 4 places", 9, 7, 4, 3, False),
+        ("no single place shows all three basic pairs", 9, 7, 4, 3, True),
     ):
         basic = rng.normal(size=(d, rank, places))
+        if shy:  # of the places 0, 2 and 3 each lacks one basic pair; place 1, with the hole, has them all
+            for k, place in enumerate((0, 2, 3)):
+                basic[:, k, place] = 0
         whole = np.einsum("dkj,ik->dij", basic, rng.normal(size=(pairs, rank)))
         i, j = pairs - 2, 1
         w = whole.copy()
@@ -182,12 +224,20 @@ def _fill_cases(answer: Callable) -> Iterator[Case]:
         # Mixture of places instead of pairs, which are not of low rank here.
         a = np.delete(rows, j, axis=2).reshape(-1, places - 1)
         by_place = columns[:, i] @ np.linalg.lstsq(a, rows[:, :, j].ravel(), rcond=None)[0]
+        single = {  # wrong only where no single place knows enough
+            f"that has its coefficients from place {k} alone (counted from 0); use all the others": (
+                rows[:, :, j] @ np.linalg.lstsq(rows[:, :, k], whole[:, i, k], rcond=None)[0]
+            )
+            for k in range(places)
+            if shy and k != j
+        }
         yield Case(
             name,
             answer(w, i, j),
             whole[:, i, j],
             "find the coefficients at the other places, use them at this one",
-            mistakes={
+            mistakes=single
+            | {
                 "that is the mean over the other places": row_mean,
                 "that is the mean over the other pairs": column_mean,
                 "mean of the row plus mean of the column minus mean of all is another model": row_mean

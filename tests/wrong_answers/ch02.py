@@ -77,6 +77,19 @@ def without_moving_axes(X):
     )
 
 
+def _best_order(X):
+    return min(permutations(range(X.ndim)), key=lambda order: sum(_tt_ranks(X.transpose(order))))
+
+
+def inverse_of_the_order(X):
+    return tuple(int(axis) for axis in np.argsort(_best_order(X)))
+
+
+def moved_instead_of_transposed(X):
+    axes = range(X.ndim)
+    return min(permutations(axes), key=lambda order: sum(_tt_ranks(np.moveaxis(X, axes, order))))
+
+
 # 2.3: the smallest alpha at which the latent solution is zero
 
 
@@ -148,6 +161,19 @@ def divides_by_no_examples(X, q, c):
         return np.linalg.solve(X.T @ X / np.float64(len(X)) + c * np.eye(len(q)), q)
 
 
+def the_large_system(X, q, c):
+    return np.linalg.solve(X.T @ X / max(len(X), 1) + c * np.eye(len(q)), q)
+
+
+def the_large_inverse(X, q, c):
+    return np.linalg.inv(X.T @ X / max(len(X), 1) + c * np.eye(len(q))) @ q
+
+
+def a_projection_of_full_size(X, q, c):
+    inner = np.linalg.solve(len(X) * c * np.eye(len(X)) + X @ X.T, X)
+    return (np.eye(len(q)) - X.T @ inner) @ q / c
+
+
 # 2.5: fill the empty cell
 
 
@@ -197,6 +223,24 @@ def wrong_place(W, i, j):
     return rest[:, :, 0] @ c
 
 
+def _from_one_place(W, i, j, place):
+    others = np.delete(W, i, axis=1)
+    return others[:, :, j] @ np.linalg.lstsq(others[:, :, place], W[:, i, place], rcond=None)[0]
+
+
+def from_the_first_other_place(W, i, j):
+    return _from_one_place(W, i, j, 0 if j else 1)
+
+
+def from_the_last_other_place(W, i, j):
+    return _from_one_place(W, i, j, W.shape[2] - 1 - (j == W.shape[2] - 1))
+
+
+def mean_of_single_places(W, i, j):
+    places = [place for place in range(W.shape[2]) if place != j]
+    return np.mean([_from_one_place(W, i, j, place) for place in places], axis=0)
+
+
 WRONG = {
     "check_2_1": [
         ("a plain reshape", plain_reshape),
@@ -215,6 +259,8 @@ WRONG = {
         ("only the first cut", only_the_first_cut),
         ("the ranks instead of the order", the_ranks_themselves),
         ("reshaped instead of transposed", without_moving_axes),
+        ("the inverse of the order", inverse_of_the_order),
+        ("moveaxis instead of transpose", moved_instead_of_transposed),
     ],
     "check_2_3": [
         ("the smallest", the_smallest),
@@ -234,6 +280,9 @@ WRONG = {
         ("n on the wrong side", n_on_the_wrong_side),
         ("only what the examples span", only_in_the_span),
         ("zero over zero in an empty cell", divides_by_no_examples),
+        ("the large system after all", the_large_system),
+        ("the large inverse", the_large_inverse),
+        ("a small system, but a large matrix", a_projection_of_full_size),
     ],
     "check_2_5": [
         ("mean of the row", mean_of_the_row),
@@ -244,5 +293,8 @@ WRONG = {
         ("the hole taken for a zero", with_the_hole),
         ("the pair that is nearest", nearest_pair),
         ("the right coefficients at the wrong place", wrong_place),
+        ("coefficients from the first other place", from_the_first_other_place),
+        ("coefficients from the last other place", from_the_last_other_place),
+        ("mean over single other places", mean_of_single_places),
     ],
 }
