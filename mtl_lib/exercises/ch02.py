@@ -173,7 +173,7 @@ def _small_system_cases(answer: Callable) -> Iterator[Case]:
     n, d = 3, 600
     x, q = rng.normal(size=(n, d)), rng.normal(size=d)
     whole = np.linalg.solve(x.T @ x / n + 0.5 * np.eye(d), q)
-    w, most = _memory_of(lambda: answer(x, q, 0.5))
+    w, most = _memory_of(lambda: answer(x.copy(), q.copy(), 0.5))
     yield Case(f"{n} examples, {d} features", w, whole, "put your w back into (X'X/n + c I) w = q")
     yield Case(
         f"{n} examples, {d} features: is it done without a matrix of {d} x {d}?",
