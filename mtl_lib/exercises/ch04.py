@@ -211,9 +211,13 @@ def _price_cases(answer: Callable) -> Iterator[Case]:
         if "along w only" in name or "equal" in name:
             expected = torch.zeros(())  # the limit; what is left above is of the order of eta
         difference = (a - b).norm()
+        price = answer(kernel.clone(), a.clone(), b.clone())
+        # a difference of two squares, rooted, leaves about the root of the rounding error where 0 is right
+        if not expected and torch.as_tensor(price).numel() == 1 and abs(price) < 1e-6 * (a.norm() + b.norm()):
+            price = 0 * price
         yield Case(
             name,
-            answer(kernel.clone(), a.clone(), b.clone()),
+            price,
             expected,
             "The second singular value after a small step, divided by the learning rate",
             {
