@@ -6,7 +6,7 @@ tensor with the task axis first.  All use the T x T Gram matrix of the flattened
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -19,10 +19,11 @@ from mtl_lib.polar import trace_norm
 Weights = Sequence[Tensor] | Tensor
 
 
-class Measures(NamedTuple):
+@dataclass(frozen=True)
+class Measures:
     r"""One layer's numbers for a training log, all from the pass that the penalty made anyway.
 
-    Attributes
+    Parameters
     ----------
     terms : Tensor
         ``[terms]``: the trace norm of every unfolding that the penalty sums, without gamma and weights.

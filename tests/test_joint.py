@@ -223,7 +223,7 @@ def test_measures_come_with_the_gradient(kind, method, dtype):
     torch.testing.assert_close(value.double(), 0.3 * sum(m.terms.sum() for m in log.values()).double())
     again = penalty.measures(stacks)
     for name in stacks:
-        for one, two in zip(again[name], log[name], strict=True):
+        for one, two in zip(vars(again[name]).values(), vars(log[name]).values(), strict=True):
             torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)
     for tensors in stacks.values():
         for tensor in tensors:
