@@ -36,6 +36,7 @@ import torch
 
 from mtl_lib import atomic
 from mtl_lib.polar import METHODS
+from mtl_lib.randomized import TruncationWarning
 from mtl_lib.trace_norm import TraceNormPenalty
 from mtl_lib.unfold import fold, paper_order, torch_order, tt_fold, tt_unfold, unfold
 
@@ -414,6 +415,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=TruncationWarning)  # what it says is in the table
     torch.manual_seed(0)  # svd_lowrank draws
     widest, tasks = (64, [2]) if arguments.quick else (512, [2, 3, 5, 10])
     where = machine(arguments.device)
