@@ -78,7 +78,9 @@ def in_full_precision(function):
         while not isinstance(tensor, Tensor):  # a tensor, a sequence of tensors, or one of such sequences
             tensor = tensor[0]
         device = tensor.device.type
-        with torch.no_grad(), torch.autocast(device, enabled=False), exact_float32():
+        # A compiled graph cannot change the setting; nor need it, as what it traces multiplies in float64.
+        exact = contextlib.nullcontext() if torch.compiler.is_compiling() else exact_float32()
+        with torch.no_grad(), torch.autocast(device, enabled=False), exact:
             return function(first, *args, **kwargs)
 
     return inner
