@@ -12,7 +12,7 @@ import pytest
 from tools.build_book import build_book
 from tools.check_pages import problems
 from tools.execute import execute_all, run_notebook, shared_hash
-from tools.stage import with_outputs
+from tools.stage import run_times, with_outputs
 
 TOOLS = Path(__file__).parents[1]
 
@@ -57,8 +57,12 @@ def printed(root: Path, name: str) -> str:
 
 
 def test_only_what_changed_is_executed_again_and_words_follow_at_once(book):
-    assert [each.reused for each in execute(book)] == [False, False]
+    first = execute(book)
+    assert [each.reused for each in first] == [False, False]
     assert printed(book, "one") == "41\n"
+    # The table of run times is a page: where a second run rounded otherwise, it would build all pages again.
+    assert run_times(execute(book), "cpu") == run_times(first, "cpu")
+    assert [each.seconds for each in execute(book)] == [each.seconds for each in first]
 
     source = write_notebook(book / "chapters/two.ipynb", "print('two again')")
     assert [each.reused for each in execute(book)] == [True, False]

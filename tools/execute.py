@@ -121,9 +121,10 @@ def run_notebook(path: Path, root: Path, budget: str, workers: int = 1):
 def _execute_and_store(path: Path, root: Path, store: Path, budget: str, workers: int, key: str) -> Outcome:
     started = time.perf_counter()
     notebook, error = run_notebook(path, root, budget, workers)
-    seconds = time.perf_counter() - started
+    # Rounded here, for this run's table of times and for the stored one alike: a second run must find the same.
+    seconds = round(time.perf_counter() - started)
     if not error:
-        notebook.metadata["executed"] = {"key": key, "seconds": round(seconds, 1)}
+        notebook.metadata["executed"] = {"key": key, "seconds": seconds}
         part = store / f"{path.stem}.part"
         nbformat.write(notebook, part)
         os.replace(part, store / path.name)
