@@ -127,15 +127,16 @@ def check_config(path: str | os.PathLike, meta: Mapping[str, Any], config: Train
         )
 
 
-def collect(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return weights, buffers and the optimiser's tensors under readable names.
+def collect(model: nn.Module, *optimisers: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return weights, buffers and the optimisers' tensors under readable names.
 
     Parameters
     ----------
     model : Module
         All that is trained.
-    optimiser : Optimizer
-        Over (some of) the model's parameters, any whose state consists of tensors (SGD, Adam).
+    *optimisers : Optimizer
+        Over (some of) the model's parameters, each parameter in at most one of them; any whose state consists
+        of tensors (SGD, Adam).
 
     Returns
     -------
@@ -150,9 +151,10 @@ def collect(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Ten
     """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"optimiser/{name}/{key}"] = value
+        for optimiser in optimisers:
+            for key, value in optimiser.state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimiser/{name}/{key}"] = value
     return tensors
 
 
@@ -160,9 +162,9 @@ def restore(
     path: str | os.PathLike,
     tensors: Mapping[str, Tensor],
     model: nn.Module,
-    optimiser: torch.optim.Optimizer | None = None,
+    *optimisers: torch.optim.Optimizer,
 ) -> None:
-    """Put what :func:`collect` gave back into a model and an optimiser, in place.
+    """Put what :func:`collect` gave back into a model and its optimisers, in place.
 
     Parameters
     ----------
@@ -172,8 +174,8 @@ def restore(
         From :func:`load_checkpoint`.
     model : Module
         Of the same architecture.
-    optimiser : Optimizer, optional
-        Over the same parameters.
+    *optimisers : Optimizer
+        Over the same parameters.  With none, only the model is restored.
 
     Raises
     ------
@@ -192,15 +194,18 @@ def restore(
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(f"{path}: does not fit the model: {'; '.join(wrong[:3])}{more}")
     model.load_state_dict(state)
-    if optimiser is None:
+    if not optimisers:
         return
     parameters = dict(model.named_parameters())
+    owners = {id(p): o for o in optimisers for group in o.param_groups for p in group["params"]}
     for key, value in tensors.items():
         if key.startswith("optimiser/"):
             name, entry = key.removeprefix("optimiser/").rsplit("/", 1)
             if name not in parameters:
                 raise CheckpointError(f"{path}: has an optimiser state for {name}, which the model lacks")
             parameter = parameters[name]
+            if id(parameter) not in owners:
+                raise CheckpointError(f"{path}: has an optimiser state for {name}, which nothing trains here")
             if value.shape == parameter.shape:  # momentum lies in memory as its weight does
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-            optimiser.state[parameter][entry] = value
+            owners[id(parameter)].state[parameter][entry] = value

@@ -68,9 +68,13 @@ class TrainConfig:
         The paper flips expression images only.  "full" adds rotation, scale, shift and noise, which in short
         runs on the open faces slowed the learning of expressions.
     steps, batch_size : int
-        Optimiser steps, and pictures per task in each (paper: not stated, 256).
-    lr, momentum, schedule
-        SGD (paper: 0.01, not stated, not stated); "cosine" decays to 0 over ``steps``.
+        Optimiser steps, and pictures per task in each (paper: not stated, 256), of all processes together.
+    accumulate : int
+        Into how many micro-batches each process cuts its part of a batch, for want of memory.  Their gradients
+        are averaged before the one step, to which the penalty is added once.
+    lr, momentum, schedule, warmup
+        SGD (paper: 0.01, not stated, not stated); "cosine" decays to 0 over ``steps``, "step" divides by ten
+        after half and after three quarters of them.  During the first ``warmup`` steps the rate rises.
     weight_decay : float
         On heads and domain classifier only.  The stacked weights have none, because it would shrink them as
         the penalty does and the two could not be told apart; biases and batch norm have none either.
@@ -83,6 +87,12 @@ class TrainConfig:
         penalty.
     channels_last : bool
         Memory layout of pictures and kernels; faster on CPU and on GPUs with tensor cores.
+    compile : bool
+        Let PyTorch compile the networks.  It takes a minute or more before the first step.
+    sync_batch_norm : bool
+        With several processes: normalise by the statistics of all their pictures, not of each process's own.
+    patience : int
+        Stop when the score on the validation people has not risen in so many validations; 0 never does.
     log_every, validate_every, save_every : int
         Steps between log lines, validations and checkpoints.
     seed : int
@@ -126,14 +136,19 @@ class TrainConfig:
     landmark_augment: Literal["none", "flip", "full"] = "full"
     steps: int = 2500
     batch_size: int = 32
+    accumulate: int = 1
     lr: float = 0.02
     momentum: float = 0.9
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    warmup: int = 0
     weight_decay: float = 0.0
     clip: float = float("inf")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     tf32: bool = True
     channels_last: bool = True
+    compile: bool = False
+    sync_batch_norm: bool = False
+    patience: int = 0
     log_every: int = 10
     validate_every: int = 100
     save_every: int = 100
@@ -157,14 +172,18 @@ class TrainConfig:
                 f"fractions is {self.fractions}; three positive shares that sum to 1 are needed"
             )
         lowest = {
-            **dict.fromkeys(("pixels", "width", "steps", "batch_size"), 1),
+            **dict.fromkeys(("pixels", "width", "steps", "batch_size", "accumulate"), 1),
             **dict.fromkeys(("log_every", "validate_every", "save_every"), 1),
             **dict.fromkeys(("gamma", "ada", "expression_weight", "landmark_weight", "weight_decay"), 0),
-            **dict.fromkeys(("lr", "momentum", "seed", "split_seed", "data_seed"), 0),
+            **dict.fromkeys(("lr", "momentum", "seed", "split_seed", "data_seed", "warmup", "patience"), 0),
         }
         for name, low in lowest.items():
             if not low <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least {low}")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}, which does not fall into {self.accumulate} equal micro-batches"
+            )
         if not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}; it must be above 0 (inf: no clipping)")
         if self.pixels < 32:

@@ -1,12 +1,14 @@
 """What a run asks of the machine: device and precision, clean stopping, memory and time."""
 
 import contextlib
+import os
 import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +21,10 @@ WARM_UP = 3
 
 
 def make_fabric(accelerator: str, precision: str) -> Fabric:
-    """Return the Fabric that places networks on a device and chooses the arithmetic.
+    """Return the Fabric that places networks on a device, joins the processes and chooses the arithmetic.
+
+    Started by ``torchrun``, every process takes the GPU of its number (or the CPU) and joins the others;
+    otherwise there is one process with one device.
 
     Parameters
     ----------
@@ -35,16 +40,26 @@ def make_fabric(accelerator: str, precision: str) -> Fabric:
 
     Examples
     --------
-    >>> make_fabric("cpu", "32-true").device
-    device(type='cpu')
+    >>> fabric = make_fabric("cpu", "32-true")
+    >>> fabric.device, fabric.world_size
+    (device(type='cpu'), 1)
     """
     on_cuda = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     if precision == "16-mixed" and not on_cuda:  # Fabric would take bfloat16 instead, with a warning
         raise ConfigError("precision '16-mixed' needs a CUDA GPU, and there is none; use '32-true'")
+    here, nodes, strategy = 1, 1, "auto"
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // here
+        strategy = "ddp" if here * nodes > 1 else "auto"
     try:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric = Fabric(
+            accelerator=accelerator, devices=here, num_nodes=nodes, strategy=strategy, precision=precision
+        )
+        fabric.launch()
     except Exception as error:  # Fabric raises several types, among them one of its own
         raise ConfigError(f"accelerator {accelerator!r}, precision {precision!r}: {error}") from None
+    return fabric
 
 
 @contextlib.contextmanager
@@ -112,6 +127,29 @@ def stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, old)
 
 
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def start_memory_record(device: torch.device) -> float:
+    """Begin to watch for the peak of memory, and return what is held now, in MB.
+
+    On a GPU that is what PyTorch has allocated, on the CPU the memory of the process.  Linux can forget an
+    older peak of the process; elsewhere :func:`peak_memory` is the peak since the process began.
+
+    Examples
+    --------
+    >>> start_memory_record(torch.device("cpu")) <= peak_memory(torch.device("cpu"))
+    True
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 2**20
+    with contextlib.suppress(OSError):
+        CLEAR.write_text("5")
+    held = _status("VmRSS")
+    return peak_memory(device) if held is None else held
+
+
 def peak_memory(device: torch.device) -> float:
     """Return the peak memory in MB: allocated on the GPU, or else of the whole process.
 
@@ -122,8 +160,20 @@ def peak_memory(device: torch.device) -> float:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes on macOS, kilobytes on Linux
+
+
+def _status(name: str) -> float | None:
+    """A line of Linux's account of this process, in MB; None where there is no such thing."""
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) / 2**10
+    return None
 
 
 class Clock:
@@ -141,16 +191,30 @@ class Clock:
     ...     clock.tick(done)
     >>> sorted(clock.report())
     ['seconds_left', 'steps_per_second']
+    >>> with clock.aside():
+    ...     time.sleep(0.01)  # a validation
+    >>> clock.seconds_per_step() < 0.01
+    True
     """
 
     def __init__(self, start: int, steps: int):
         self.start, self.steps, self.done, self.began = start, steps, start, time.monotonic()
+        self.beside = 0.0
 
     def tick(self, done: int) -> None:
         """Note that ``done`` steps are done."""
         self.done = done
         if done - self.start == WARM_UP:
-            self.began = time.monotonic()
+            self.began, self.beside = time.monotonic(), 0.0
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Time that is not a step's: validation, checkpoints."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.beside += time.monotonic() - began
 
     def forecast_due(self) -> bool:
         """Whether enough steps have just been timed for a first forecast."""
@@ -158,6 +222,14 @@ class Clock:
 
     def report(self) -> dict[str, float]:
         """Return ``steps_per_second`` and ``seconds_left``."""
-        done = self.done - self.start
-        rate = (done - WARM_UP if done > WARM_UP else done) / max(time.monotonic() - self.began, 1e-9)
+        rate = self._timed() / max(time.monotonic() - self.began, 1e-9)
         return {"steps_per_second": rate, "seconds_left": (self.steps - self.done) / max(rate, 1e-9)}
+
+    def seconds_per_step(self) -> float:
+        """Return the mean time of a step by itself, what was done aside left out; 0 before the first."""
+        timed = self._timed()
+        return (time.monotonic() - self.began - self.beside) / timed if timed else 0.0
+
+    def _timed(self) -> int:
+        done = self.done - self.start
+        return done - WARM_UP if done > WARM_UP else done

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_lib import metrics
-from mtl_lib.adversary import DomainClassifier, domain_loss
+from mtl_lib.alignment import make_alignment
 from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, DataError
@@ -58,8 +58,14 @@ class Expression:
         return len(self.classes)
 
     def loss(self, output: Float[Tensor, "B K"], batch: Batch) -> Float[Tensor, ""]:
-        """Return the (class-weighted) mean cross-entropy."""
-        return F.cross_entropy(output.float(), batch.labels, self.weights.to(output.device))
+        """Return the mean over the pictures of cross-entropy times the weight of the picture's class.
+
+        It is divided by the number of pictures, not by the sum of their weights: so the loss of a batch is
+        the mean of the losses of its equal parts, on one device or several.
+        """
+        weights = self.weights.to(output.device)
+        summed = F.cross_entropy(output.float(), batch.labels, weights, reduction="sum")
+        return summed / len(output)
 
     def measure(self, output: Float[Tensor, "N K"], faces: FaceSet) -> dict[str, float]:
         """Return accuracy, macro-recall and majority rate, each in percent."""
@@ -273,8 +279,8 @@ class Networks(nn.Module):
     ----------
     net : MultiTaskNet
         T ResNets with stacked weights, and T linear heads.
-    adversary : DomainClassifier or None
-        None with one task or ``config.ada == 0``.
+    alignment : Alignment or None
+        The domain classifier and its schedule; None with one task or ``config.ada == 0``.
     """
 
     def __init__(self, config: TrainConfig, tasks: Sequence[Task]):
@@ -285,15 +291,13 @@ class Networks(nn.Module):
             one = resnet34(1, config.width, config.blocks, config.shortcut, config.kernel_init)
             trunk = soft_share(one, len(tasks), shareable_layers(one), config.init)
             self.net = MultiTaskNet(trunk, [nn.Linear(one.out_features, task.outputs) for task in tasks])
-            self.adversary: nn.Module | None = None
-            if config.ada > 0 and len(tasks) > 1:
-                self.adversary = DomainClassifier(one.out_features, domains=len(tasks))
+            self.alignment = make_alignment(config, one.out_features, len(tasks))
         if config.channels_last:
             self.to(memory_format=torch.channels_last)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
     def forward(
-        self, images: Sequence[Float[Tensor, "_ C S S"]], coefficient: float
+        self, images: Sequence[Float[Tensor, "_ C S S"]], progress: float
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return the tasks' outputs, the domain loss, and the domain classifier's accuracy.
 
@@ -301,17 +305,19 @@ class Networks(nn.Module):
         ----------
         images : sequence of Tensor
             One batch per task.
-        coefficient : float
-            Strength of the gradient reversal.
+        progress : float
+            Share of training done, 0 to 1: the strength of the reversal follows it.
         """
         features = [
             self.net.features(x.contiguous(memory_format=self.layout), t) for t, x in enumerate(images)
         ]
         outputs = [head(f) for head, f in zip(self.net.heads, features, strict=True)]
-        if self.adversary is None:
+        if self.alignment is None:
             zero = features[0].new_zeros(())
             return outputs, zero, zero
-        return outputs, *domain_loss(self.adversary, features, coefficient)
+        if self.training:
+            self.alignment.inner_step_(features, progress)  # the min of Eq. (4); nothing under reversal
+        return outputs, *self.alignment(features, progress)
 
 
 @torch.no_grad()
