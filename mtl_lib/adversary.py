@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -152,8 +153,48 @@ class DomainClassifier(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
+def placebo_domains(sizes: Sequence[int], key: Sequence[int]) -> Int64[Tensor, " N"]:
+    """Return random domain labels for the stacked features of several tasks: the placebo's answer sheet.
+
+    The true labels, permuted.  So every label is as frequent as it truly is, and which feature carries it
+    is independent of where the feature came from.  An adversary trained on them has the same size, optimiser
+    and schedule as the true one, and nothing to align; what it changes, alignment did not do.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of features of each task.
+    key : sequence of int
+        Equal keys give equal labels: a seed, and what should change them (the step).  The global random
+        numbers are left alone.
+
+    Returns
+    -------
+    Tensor, int64, [N]
+        One label for each row of the features stacked task after task, on the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If the key has a negative number.
+
+    Examples
+    --------
+    >>> labels = placebo_domains([2, 4], key=(0, 7))
+    >>> labels.bincount(), torch.equal(labels, placebo_domains([2, 4], key=(0, 7)))
+    (tensor([2, 4]), True)
+    """
+    if min(key, default=0) < 0:
+        raise ConfigError(f"the key is {tuple(key)}; its numbers must be at least 0")
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    return torch.from_numpy(np.random.default_rng(list(key)).permutation(truth))
+
+
 def domain_loss(
-    classifier: nn.Module, features: Sequence[Float[Tensor, "_ D"]], coefficient: float | Tensor = 1.0
+    classifier: nn.Module,
+    features: Sequence[Float[Tensor, "_ D"]],
+    coefficient: float | int | Tensor = 1.0,
+    labels: Int64[Tensor, " N"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return Eq. (4)'s cross-entropy over the features of all tasks, behind one gradient reversal.
 
@@ -165,15 +206,18 @@ def domain_loss(
     classifier : Module
         Maps [n, D] to logits [n, T].
     features : sequence of Tensor
-        One [N_t, D] per task, t = 0 ... T-1.  The N_t may differ: the loss is the mean over tasks of each
-        task's mean, so that a larger batch does not count for more (with equal N_t this is the plain mean).
+        One [N_t, D] per task, t = 0 ... T-1.  The N_t may differ: the loss is the mean over domains of each
+        domain's mean, so that a larger batch does not count for more (with equal N_t this is the plain mean).
     coefficient : float or Tensor, optional
         Strength of the reversal.
+    labels : Tensor, int64, [N_0 + N_1 + ...], optional
+        Other domain labels, 0 ... T-1, for the features stacked task after task; see
+        :func:`placebo_domains`.
 
     Returns
     -------
     loss : Tensor
-        The balanced cross-entropy; log T when the classifier knows nothing.
+        The balanced cross-entropy in nats; log T when the classifier knows nothing.
     accuracy : Tensor
         Balanced accuracy of the classifier on these features, detached; 1 / T at chance.  A low value does
         not show that the domains are aligned: this classifier may merely be weak.
@@ -181,7 +225,7 @@ def domain_loss(
     Raises
     ------
     ConfigError
-        If there are fewer than two tasks, or a task has no features.
+        If there are fewer than two tasks, or a task has no features, or there is not one label for each.
 
     Examples
     --------
@@ -191,15 +235,21 @@ def domain_loss(
     >>> round(loss.item(), 4), accuracy.item()  # log 2, and one class always guessed
     (0.6931, 0.5)
     """
-    if len(features) < 2:
-        raise ConfigError(f"domain_loss got the features of {len(features)} task(s); it needs at least 2")
-    if min(len(f) for f in features) == 0:
+    sizes, tasks = [len(f) for f in features], len(features)
+    if tasks < 2:
+        raise ConfigError(f"domain_loss got the features of {tasks} task(s); it needs at least 2")
+    if min(sizes) == 0:
         raise ConfigError("domain_loss got a task without features")
+    if labels is not None and len(labels) != sum(sizes):
+        raise ConfigError(f"domain_loss got {len(labels)} labels for {sum(sizes)} features")
+    stacked = torch.cat(list(features))
+    if labels is None:
+        labels = torch.cat([torch.full((n,), t, device=stacked.device) for t, n in enumerate(sizes)])
+    labels = labels.to(stacked.device, non_blocking=True)
     # One call for all tasks: classifiers with batch statistics then see the mixture, as Eq. (4) has it.
-    logits = classifier(reverse_gradient(torch.cat(list(features)), coefficient))
-    losses, hits = [], []
-    for t, part in enumerate(logits.split([len(f) for f in features])):
-        domain = torch.full((len(part),), t, device=part.device)
-        losses.append(F.cross_entropy(part.float(), domain))
-        hits.append((part.detach().argmax(dim=1) == t).float().mean())
-    return torch.stack(losses).mean(), torch.stack(hits).mean()
+    logits = classifier(reverse_gradient(stacked, coefficient)).float()
+    # Counted by comparing, because bincount would wait for the GPU.
+    count = (labels[:, None] == torch.arange(tasks, device=labels.device)).sum(dim=0).clamp_min(1)
+    weight = 1.0 / (tasks * count[labels])
+    hit = logits.detach().argmax(dim=1) == labels
+    return (weight * F.cross_entropy(logits, labels, reduction="none")).sum(), (weight * hit).sum()

@@ -58,6 +58,15 @@ class TrainConfig:
         Largest coefficient of the gradient reversal, Eq. (4) (not stated); 0 switches the adversary off.
     ada_ramp : bool
         Let the coefficient rise by Ganin's schedule instead of being constant.
+    ada_form : {"reversal", "alternating"}
+        Whether one backward pass serves domain classifier and networks, or the classifier first takes steps
+        of its own on the features as they are: the min and max of Eq. (4), one after the other.
+    ada_inner_steps : int
+        Steps of the classifier for each step of the networks; in the alternating form only.
+    ada_lr : float
+        Learning rate of the classifier's own optimiser (Adam); in the alternating form only.
+    ada_placebo : bool
+        Train the adversary on random domain labels: the control that a gain by alignment must beat.
     expression_weight, landmark_weight : float
         Weights of the tasks' losses (not stated).
     landmark_loss : {"l1", "l2"}
@@ -128,6 +137,10 @@ class TrainConfig:
     pinned: bool = False
     ada: float = 0.1
     ada_ramp: bool = True
+    ada_form: Literal["reversal", "alternating"] = "reversal"
+    ada_inner_steps: int = 1
+    ada_lr: float = 1e-3
+    ada_placebo: bool = False
     expression_weight: float = 1.0
     landmark_weight: float = 10.0
     landmark_loss: Literal["l1", "l2"] = "l1"
@@ -172,10 +185,12 @@ class TrainConfig:
                 f"fractions is {self.fractions}; three positive shares that sum to 1 are needed"
             )
         lowest = {
-            **dict.fromkeys(("pixels", "width", "steps", "batch_size", "accumulate"), 1),
+            **dict.fromkeys(("pixels", "width", "steps", "batch_size", "ada_inner_steps"), 1),
             **dict.fromkeys(("log_every", "validate_every", "save_every"), 1),
             **dict.fromkeys(("gamma", "ada", "expression_weight", "landmark_weight", "weight_decay"), 0),
-            **dict.fromkeys(("lr", "momentum", "seed", "split_seed", "data_seed", "warmup", "patience"), 0),
+            **dict.fromkeys(("lr", "ada_lr", "momentum", "seed", "split_seed", "data_seed"), 0),
+            "accumulate": 1,
+            **dict.fromkeys(("warmup", "patience"), 0),
         }
         for name, low in lowest.items():
             if not low <= getattr(self, name) < float("inf"):
