@@ -50,6 +50,7 @@ def train(
     seed: int | None = None,
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (),
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    tensorboard: bool = False,
 ) -> None:
     """Learn expressions and landmarks together: soft sharing by a trace norm, adversarial domain alignment.
 
@@ -81,6 +82,8 @@ def train(
         Any other setting of mtl_lib.config.TrainConfig, such as lr=0.1 or landmark_weight=10.
     accelerator
         Device; "auto" takes a GPU if there is one.
+    tensorboard
+        Also write the log for TensorBoard, into the run's folder.
     """
     from mtl_lib.budget import current_budget
     from mtl_lib.config import TrainConfig
@@ -90,7 +93,17 @@ def train(
     overrides = {name: value for name, value in named.items() if value is not None}
     overrides |= parse_settings(settings, TrainConfig)
     config = TrainConfig.for_budget(budget or current_budget(), tier=tier, **overrides)
-    result = fit(config, out=out, root=root, cache=cache_folder(), resume=resume, accelerator=accelerator)
+    result = fit(
+        config,
+        out=out,
+        root=root,
+        cache=cache_folder(),
+        resume=resume,
+        accelerator=accelerator,
+        tensorboard=tensorboard,
+    )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks
+        return
     print(result)
     if result.finished:
         where = "" if root is None else f" --root {root}"
