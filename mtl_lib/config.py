@@ -47,13 +47,37 @@ class TrainConfig:
     init : {"same", "independent"}
         Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
         networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.
-    norm : {"laf", "tucker", "tt"}
-        Tensor trace norm; Eqs. (1) to (3).
+    sharing : {"soft", "single", "hard", "cross_stitch", "factorised"}
+        How the tasks' networks hang together.  "soft": T networks and a penalty on their stacked weights, the
+        paper's; "single": the same T networks without any penalty; "hard": one trunk that forks
+        (:mod:`mtl_lib.hard_sharing`); "cross_stitch": T networks that mix their maps
+        (:mod:`mtl_lib.cross_stitch`); "factorised": stacked weights that are products of learnt factors
+        (:mod:`mtl_lib.factorised`).
+    hard_after, hard_count
+        Hard sharing: where the trunk forks (paper: 6, 14, 26 or 32), and whether the stem is counted
+        ("literal") or comes on top ("blocks"); see :func:`mtl_lib.hard_sharing.shared_layers`.
+    batch_norm : {"private", "statistics", "shared"}
+        Batch norm of the shared layers under hard sharing (not stated): everything per task; scale and shift
+        shared, running statistics per task; one for all.
+    stitch_start, stitch_rate : float
+        Cross-stitch units: weight of a task's own map at the start, and how many times the learning rate
+        they take.
+    factorisation : {"laf", "tucker", "tt"}
+        Factorised sharing: the product that a stack is.
+    factor_tolerance : float
+        Factorised sharing: the ranks are the least that keep the relative error of the initial stacks within.
+    norm : {"laf", "tucker", "tt", "norm_only", "deviation"}
+        Soft sharing: what is penalised.  Tensor trace norms, Eqs. (1) to (3); or, beyond the paper, every
+        task's norm by itself, or the tasks' deviation from their mean (:mod:`mtl_lib.task_penalties`).
     gamma : float
         Its strength (not stated); 0 trains the tasks side by side, sharing nothing.
+    gamma_schedule, gamma_end
+        Whether the strength stays, or goes to ``gamma_end`` at the last step, linearly or exponentially.
+    penalty_step : {"subgradient", "proximal"}
+        How the penalty is followed (paper: sub-gradient); Tucker and TT have no proximal step.
     pinned : bool
-        After each step, scale every task's stacked kernels back to their initial Frobenius norms.  Under
-        batch norm this changes no output, and leaves the penalty only directions to act on.
+        After each step, scale every kernel of the networks back to its initial Frobenius norm.  Under batch
+        norm this changes no output, and leaves the penalty only directions to act on.
     ada : float
         Largest coefficient of the gradient reversal, Eq. (4) (not stated); 0 switches the adversary off.
     ada_ramp : bool
@@ -132,8 +156,19 @@ class TrainConfig:
     shortcut: Literal["A", "B"] = "A"
     kernel_init: Literal["fan_in", "fan_out"] = "fan_in"
     init: Literal["same", "independent"] = "same"
-    norm: Literal["laf", "tucker", "tt"] = "laf"
+    sharing: Literal["soft", "single", "hard", "cross_stitch", "factorised"] = "soft"
+    hard_after: int = 14
+    hard_count: Literal["blocks", "literal"] = "blocks"
+    batch_norm: Literal["private", "statistics", "shared"] = "private"
+    stitch_start: float = 0.9
+    stitch_rate: float = 1.0
+    factorisation: Literal["laf", "tucker", "tt"] = "laf"
+    factor_tolerance: float = 0.1
+    norm: Literal["laf", "tucker", "tt", "norm_only", "deviation"] = "laf"
     gamma: float = 0.01
+    gamma_schedule: Literal["constant", "linear", "exponential"] = "constant"
+    gamma_end: float = 0.0
+    penalty_step: Literal["subgradient", "proximal"] = "subgradient"
     pinned: bool = False
     ada: float = 0.1
     ada_ramp: bool = True
@@ -191,6 +226,9 @@ class TrainConfig:
             **dict.fromkeys(("lr", "ada_lr", "momentum", "seed", "split_seed", "data_seed"), 0),
             "accumulate": 1,
             **dict.fromkeys(("warmup", "patience"), 0),
+            **dict.fromkeys(
+                ("gamma_end", "hard_after", "stitch_start", "stitch_rate", "factor_tolerance"), 0
+            ),
         }
         for name, low in lowest.items():
             if not low <= getattr(self, name) < float("inf"):
@@ -199,6 +237,17 @@ class TrainConfig:
             raise ConfigError(
                 f"batch_size is {self.batch_size}, which does not fall into {self.accumulate} equal micro-batches"
             )
+        if self.gamma_schedule == "exponential" and not min(self.gamma, self.gamma_end) > 0:
+            raise ConfigError(
+                f"gamma goes from {self.gamma} to {self.gamma_end}; an exponential schedule needs both above 0"
+            )
+        if self.penalty_step == "proximal" and self.sharing == "soft" and self.norm in ("tucker", "tt"):
+            raise ConfigError(
+                f"penalty_step is 'proximal' and norm is {self.norm!r}: a sum of several trace norms has no"
+                " proximal step; use 'subgradient', or the norm 'laf'"
+            )
+        if self.pinned and self.sharing == "factorised":
+            raise ConfigError("pinned is set, but factorised weights are products and have no norm to pin")
         if not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}; it must be above 0 (inf: no clipping)")
         if self.pixels < 32:

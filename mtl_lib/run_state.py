@@ -56,7 +56,7 @@ def scatter(
     optimisers: Sequence[torch.optim.Optimizer],
     fabric: Fabric,
 ) -> dict[str, Tensor]:
-    """Put a checkpoint back in place, and return what was ``kept`` (on the fabric's device).
+    """Put a checkpoint back in place, and return what was ``kept`` (on the CPU).
 
     Raises
     ------
@@ -68,5 +68,4 @@ def scatter(
     if "rng/cuda" in tensors and fabric.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["rng/cuda"], fabric.device)
     fabric.strategy.precision.load_state_dict(meta["scaler"])
-    found = {k.removeprefix("kept/"): v for k, v in tensors.items() if k.startswith("kept/")}
-    return {name: value.to(fabric.device) for name, value in found.items()}
+    return {k.removeprefix("kept/"): v for k, v in tensors.items() if k.startswith("kept/")}

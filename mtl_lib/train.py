@@ -36,7 +36,6 @@ from mtl_lib.processes import agreed, averaged, check_batch, shard, synchronise_
 from mtl_lib.regularisers import make_regulariser
 from mtl_lib.run_folder import BEST, LAST, RunFolder, read_log
 from mtl_lib.schedules import learning_rate, parameter_groups
-from mtl_lib.trace_norm import TraceNormPenalty
 from mtl_lib.transforms import augment
 
 __all__ = ["FitResult", "TrainConfig", "fit", "learning_rate", "read_log"]
@@ -222,7 +221,7 @@ class _Run:
         self.step = 0
         self.best: dict[str, Any] = {"step": -1, "score": None, "validation": {}}
         self.ceiling = torch.full((), torch.inf, device=fabric.device)
-        self.initial = {name: m.laf for name, m in self.measures().items()}
+        self.initial = {name: m.laf for name, m in self.regulariser.measures(stacks).items()}
         classes = [list(task.classes) for task in self.tasks if task.name == "expression"]
         data = tasks.fingerprint(sets)  # of untrained sets too: the split depends on all
         self.folder = RunFolder(
@@ -324,10 +323,6 @@ class _Run:
         early = self.config.patience > 0 and self.best["step"] > 0 and waited
         return early or self.step == self.config.steps
 
-    def measures(self) -> Mapping[str, Any]:
-        """What the tasks' networks have in common, layer by layer; empty where nothing is stacked."""
-        return TraceNormPenalty(self.config.norm).measures(self.networks.net.stacks())
-
     # --- What is told and kept.
 
     def _log_step(self, found: Mapping[str, Tensor], bar: tqdm) -> None:
@@ -387,7 +382,7 @@ class _Run:
 
         One number per unfolding (LAF 1, TT 4, Tucker 5); the cosine is the mean over pairs of tasks.
         """
-        found = self.measures()
+        found = self.regulariser.measures(self.networks.net.stacks())
         if not found:
             return {}
         layers: dict[str, list[float]] = {"cosine": [], "scale_free": [], "tndr": []}
@@ -466,8 +461,8 @@ class _Run:
         last = self.folder.path / LAST
         kept = run_state.scatter(last, tensors, meta, self.networks, [optimiser, *self.inner], self.fabric)
         self.step, self.best = meta["step"], meta["best"]
-        self.ceiling = kept.pop("ceiling")
-        self.initial = {name: kept[f"initial/{name}"] for name in self.initial}
+        self.ceiling = kept["ceiling"].to(self.fabric.device)
+        self.initial = {name: kept[f"initial/{name}"].to(self.fabric.device) for name in self.initial}
         start = "regulariser/"
         self.regulariser.load_state(
             {k.removeprefix(start): v for k, v in kept.items() if k.startswith(start)}

@@ -1,0 +1,369 @@
+"""Penalties beyond trace norms, their proximal steps, pinned norms and schedules, against independent answers."""
+
+import copy
+import math
+
+import cvxpy as cp
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize, minimize_scalar
+from torch import nn
+
+from mtl_lib.config import TrainConfig
+from mtl_lib.errors import CheckpointError, ConfigError
+from mtl_lib.regularisers import Regulariser, make_penalty, make_regulariser
+from mtl_lib.sharing import soft_share
+from mtl_lib.task_penalties import Deviation, NormOnly, length
+from mtl_lib.trace_norm import TraceNormPenalty
+
+
+def weights(tasks, shape=(3, 2), seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    return [nn.Parameter(torch.randn(shape, dtype=dtype)) for _ in range(tasks)]
+
+
+def as_matrix(tensors):
+    return torch.stack([t.detach().reshape(-1) for t in tensors])
+
+
+def norm_only(matrix):
+    return matrix.norm(dim=1).sum()
+
+
+def deviation(matrix):
+    spread = (matrix - matrix.mean(0)).norm()
+    return math.sqrt(len(matrix)) * spread / matrix.norm(dim=1).sum()
+
+
+FORMULAS = {"norm_only": norm_only, "deviation": deviation}
+
+# ------------------------------------------------------------------------------------- values and gradients
+
+
+@settings(max_examples=25, deadline=None)
+@given(kind=st.sampled_from(sorted(FORMULAS)), tasks=st.integers(1, 5), seed=st.integers(0, 99))
+def test_values_and_gradients_are_those_of_autograd(kind, tasks, seed):
+    stack = weights(tasks, seed=seed)
+    matrix = as_matrix(stack).requires_grad_()
+    expected = 0.3 * FORMULAS[kind](matrix)
+    if tasks > 1 or kind == "norm_only":
+        (gradient,) = torch.autograd.grad(expected, matrix)
+    else:  # one task does not deviate; autograd would divide by zero
+        gradient = torch.zeros_like(matrix)
+    penalty = make_penalty(kind, 0.3)
+    value = penalty.add_gradient_({"fc": stack})
+    torch.testing.assert_close(value.double(), expected.detach(), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(penalty({"fc": stack}), value)
+    torch.testing.assert_close(torch.stack([w.grad.reshape(-1) for w in stack]), gradient)
+
+
+def test_for_two_tasks_deviation_is_the_relative_distance():
+    a, b = (w.detach() for w in weights(2))
+    value = Deviation(1.0)({"fc": [a, b]})
+    assert value.item() == pytest.approx(((a - b).norm() / (a.norm() + b.norm())).item(), rel=1e-6)
+
+
+def test_deviation_is_signed_and_free_of_scale():
+    (w,) = (w.detach() for w in weights(1))
+    across = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
+    value = Deviation(1.0)
+    assert value({"fc": [w, w]}) == 0 and value({"fc": [w, w, w]}) == 0
+    assert value({"fc": [w, -w]}).item() == pytest.approx(1)
+    assert value({"fc": list(across)}).item() == pytest.approx(math.sqrt(0.5))
+    assert value({"fc": [5 * w, 5 * w.flip(0)]}).item() == pytest.approx(value({"fc": [w, w.flip(0)]}).item())
+    stack = weights(3)
+    value.add_gradient_({"fc": stack})
+    # Pulling at directions only: no gain by scaling all tasks together.
+    assert sum((w * w.grad).sum() for w in stack).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_norm_only_does_not_couple_and_is_laf_of_orthogonal_tasks():
+    a, b = weights(2)
+    alone = copy.deepcopy(a)
+    NormOnly(0.7).add_gradient_({"fc": [a, b]})
+    NormOnly(0.7).add_gradient_({"fc": [alone]})
+    assert torch.equal(a.grad, alone.grad)
+    rows = torch.linalg.qr(torch.randn(8, 3, dtype=torch.float64)).Q.T * torch.tensor([[1.0], [2], [3]])
+    laf, own = TraceNormPenalty("laf", 1.0)({"fc": list(rows)}), NormOnly(1.0)({"fc": list(rows)})
+    assert laf.item() == pytest.approx(own.item(), rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(tasks=st.integers(1, 4), zero=st.booleans(), seed=st.integers(0, 99))
+def test_norm_only_satisfies_the_subgradient_inequality(tasks, zero, seed):
+    """R(v) >= R(w) + <g, v - w>, at a kink too."""
+    stack = weights(tasks, seed=seed)
+    if zero:
+        stack[0].data.zero_()
+    NormOnly(1.0).add_gradient_({"fc": stack})
+    w, g = as_matrix(stack), torch.stack([w.grad.reshape(-1) for w in stack])
+    for v in (torch.randn_like(w), w + 0.01 * torch.randn_like(w), torch.zeros_like(w)):
+        assert norm_only(v) >= norm_only(w) + (g * (v - w)).sum() - 1e-9
+
+
+@settings(max_examples=25, deadline=None)
+@given(tasks=st.integers(2, 4), tied=st.booleans(), seed=st.integers(0, 99))
+def test_the_numerator_of_deviation_satisfies_it(tasks, tied, seed):
+    """R S with S held fixed is convex; its sub-gradient is R's gradient with the denominator's part taken off."""
+    stack = weights(tasks, seed=seed)
+    if tied:
+        for w in stack[1:]:
+            w.data.copy_(stack[0])
+    value = Deviation(1.0).add_gradient_({"fc": stack})
+    w, g = as_matrix(stack), torch.stack([w.grad.reshape(-1) for w in stack])
+    total = norm_only(w)
+    g = total * g + value * w / w.norm(dim=1, keepdim=True)
+    for v in (torch.randn_like(w), w + 0.01 * torch.randn_like(w)):
+        numerator = [math.sqrt(tasks) * (x - x.mean(0)).norm() for x in (v, w)]
+        assert numerator[0] >= numerator[1] + (g * (v - w)).sum() - 1e-6
+
+
+@pytest.mark.parametrize("kind", sorted(FORMULAS))
+@pytest.mark.parametrize("scale", [0.0, 1e-15, 1e15])
+def test_nothing_breaks_at_zero_and_at_the_ends_of_float32(kind, scale):
+    stack = [nn.Parameter(w.detach() * scale) for w in weights(3, dtype=torch.float32)]
+    penalty = make_penalty(kind, 1.0)
+    assert penalty.add_gradient_({"fc": stack}).isfinite()
+    penalty.prox_({"fc": stack}, 0.1)
+    assert all(w.isfinite().all() and w.grad.isfinite().all() for w in stack)
+
+
+def test_lengths_are_exact_to_float32_where_plain_sums_are_not():
+    torch.manual_seed(0)
+    row = torch.randn(1_000_003)
+    assert length(row).item() == pytest.approx(row.double().norm().item(), rel=2e-7)
+
+
+# ------------------------------------------------------------------------------------------- proximal steps
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+@pytest.mark.parametrize("tau", [0.05, 0.6, 4.0])
+def test_norm_only_proximal_step_is_the_minimiser(tasks, tau):
+    stack = weights(tasks)
+    w = as_matrix(stack).numpy()
+    u = cp.Variable(w.shape)
+    cp.Problem(cp.Minimize(cp.sum_squares(u - w) / 2 + tau * cp.sum(cp.norm(u, axis=1)))).solve()
+    NormOnly(2.0).prox_({"fc": stack}, tau / 2)
+    torch.testing.assert_close(as_matrix(stack), torch.from_numpy(u.value), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+@pytest.mark.parametrize("tau", [0.05, 1.0, 80.0])
+def test_deviation_proximal_step_is_the_minimiser_at_this_denominator(tasks, tau):
+    stack = weights(tasks)
+    w = as_matrix(stack).numpy()
+    total = norm_only(as_matrix(stack)).item()
+    u = cp.Variable(w.shape)
+    centre = torch.eye(tasks).double().numpy() - 1 / tasks
+    objective = cp.sum_squares(u - w) / 2 + tau * math.sqrt(tasks) / total * cp.norm(centre @ u, "fro")
+    cp.Problem(cp.Minimize(objective)).solve()
+    Deviation(2.0).prox_({"fc": stack}, tau / 2)
+    torch.testing.assert_close(as_matrix(stack), torch.from_numpy(u.value), rtol=0, atol=1e-5)
+    assert all(torch.equal(w, stack[0]) for w in stack) == (tau == 80.0)
+
+
+@pytest.mark.parametrize("tau", [0.02, 0.5, 1.5, 5.0])
+def test_on_the_sphere_two_pinned_tasks_take_the_exact_step(tau):
+    """Against a search over both angles for the step of tau R among kernels of the given length."""
+    rho, angles = 1.3, torch.tensor([0.4, 1.5]).double()
+    stack = [nn.Parameter(rho * torch.stack([a.cos(), a.sin()])) for a in angles]
+    before = as_matrix(stack)
+    regulariser = Regulariser({"fc": stack}, Deviation(tau), "proximal", pinned=True)
+    regulariser.after_step_({"fc": stack}, 1.0)
+
+    def objective(turned):
+        u = rho * torch.stack([torch.tensor([math.cos(a), math.sin(a)]).double() for a in turned])
+        return (((u - before) ** 2).sum() / 2 + tau * deviation(u)).item()
+
+    both = minimize(objective, angles.tolist(), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    tied = minimize_scalar(lambda a: objective([a, a]), bounds=(0, 2), method="bounded")
+    expected = both.x if both.fun < tied.fun - 1e-12 else [tied.x, tied.x]
+    found = [math.atan2(w[1].item(), w[0].item()) for w in stack]
+    assert found == pytest.approx(list(expected), abs=1e-4)
+    assert torch.equal(*stack) == (tau == 5.0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(tasks=st.integers(2, 6), seed=st.integers(0, 99), pinned=st.booleans())
+def test_ties_are_exact_and_stay_when_nothing_pulls(tasks, seed, pinned):
+    """In float32, from kernels of different lengths; three or more equal tasks must not fall apart by rounding."""
+    stack = weights(tasks, (4, 3, 3, 3), seed, torch.float32)
+    regulariser = Regulariser({"conv": stack}, Deviation(1e3), "proximal", pinned)
+    for _ in range(3):
+        regulariser.after_step_({"conv": stack}, 1.0)
+        assert all(torch.equal(w, stack[0]) for w in stack)
+        assert Deviation(1.0)({"conv": stack}) == 0
+
+
+def test_weights_in_any_layout_give_the_same():
+    for kind in FORMULAS:
+        plain = weights(2, (4, 3, 3, 3))
+        last = [nn.Parameter(w.detach().contiguous(memory_format=torch.channels_last)) for w in plain]
+        odd = [nn.Parameter(torch.cat([w.detach(), w.detach()], 1)[:, :3]) for w in plain]
+        for stack in (last, odd):
+            stack[1].grad = torch.zeros(4, 3, 3, 3).double()  # another layout than the weight's
+        for stack in (plain, last, odd):
+            penalty = make_penalty(kind, 0.5)
+            penalty.add_gradient_({"conv": stack})
+            penalty.prox_({"conv": stack}, 0.3)
+        for stack in (last, odd):
+            for w, v in zip(plain, stack, strict=True):
+                torch.testing.assert_close(w.grad, v.grad)
+                torch.testing.assert_close(w.detach(), v.detach())
+
+
+# ------------------------------------------------------------------------------------------ the regulariser
+
+
+def one_step(regulariser, stacks, optimiser, rate, pull=0.0):
+    optimiser.zero_grad()
+    for tensors in stacks.values():
+        for w in tensors:
+            w.grad = torch.full_like(w, pull)
+    value = regulariser.add_gradient_(stacks)
+    optimiser.step()
+    regulariser.after_step_(stacks, rate)
+    return value
+
+
+@pytest.mark.parametrize("kind", ["laf", "tucker", "tt", "norm_only", "deviation"])
+def test_pinned_norms_stay_and_unpinned_ones_do_not(kind):
+    for pinned in (True, False):
+        stack = weights(2, (4, 3, 3, 3))
+        config = TrainConfig(norm=kind, gamma=0.5, pinned=pinned)
+        regulariser = make_regulariser(config, {"conv": stack})
+        before = [w.norm().item() for w in stack]
+        if kind == "deviation":  # equal tasks must be able to stay equal
+            before = [sum(before) / 2] * 2
+        optimiser = torch.optim.SGD(stack, lr=0.1, momentum=0.9)
+        for _ in range(4):
+            one_step(regulariser, {"conv": stack}, optimiser, 0.1, pull=0.3)
+        same = [w.norm().item() for w in stack] == pytest.approx(before, rel=1e-6)
+        assert same == pinned
+
+
+def test_pinning_holds_without_a_penalty_and_spares_zeros():
+    stacks = {"conv": weights(2), "fc": [nn.Parameter(torch.zeros(2))]}
+    regulariser = make_regulariser(TrainConfig(sharing="single", pinned=True), stacks)
+    before = [w.detach().clone() for w in stacks["conv"]]
+    for w in stacks["conv"]:
+        w.data *= 3
+    assert regulariser.add_gradient_(stacks) == 0 and stacks["conv"][0].grad is None
+    regulariser.after_step_(stacks, 0.1)
+    for w, old in zip(stacks["conv"], before, strict=True):
+        torch.testing.assert_close(w.detach(), old)
+    assert stacks["fc"][0].tolist() == [0, 0]
+
+
+def test_norm_only_by_proximal_steps_is_the_identity_when_pinned():
+    stack = weights(2)
+    before = as_matrix(stack)
+    regulariser = Regulariser({"fc": stack}, NormOnly(100.0), "proximal", pinned=True)
+    regulariser.after_step_({"fc": stack}, 1.0)
+    torch.testing.assert_close(as_matrix(stack), before)
+
+
+def test_a_proximal_step_with_momentum_is_as_long_as_the_subgradient_push():
+    """A push whose direction does not change (norm-only): both ways, every length is the same at every step."""
+    config = TrainConfig(
+        norm="norm_only", gamma=0.3, gamma_end=0.1, gamma_schedule="linear", steps=6, momentum=0.8
+    )
+    stacks, lengths = {}, {}
+    for step in ("subgradient", "proximal"):
+        stacks[step] = {"fc": weights(2)}
+        setting = TrainConfig.from_dict({**config.to_dict(), "penalty_step": step})
+        regulariser = make_regulariser(setting, stacks[step])
+        optimiser = torch.optim.SGD(stacks[step]["fc"], lr=0.05, momentum=0.8)
+        lengths[step] = []
+        for k in range(6):
+            optimiser.param_groups[0]["lr"] = rate = 0.05 / (1 + k)
+            one_step(regulariser, stacks[step], optimiser, rate)
+            lengths[step] += [w.norm().item() for w in stacks[step]["fc"]]
+    assert lengths["proximal"] == pytest.approx(lengths["subgradient"], rel=1e-9)
+
+
+def test_the_laf_proximal_step_reaches_exact_rank_one_and_the_subgradient_does_not():
+    ranks = {}
+    for step in ("subgradient", "proximal"):
+        stack = weights(2, (4, 4))
+        regulariser = make_regulariser(TrainConfig(gamma=0.5, penalty_step=step), {"fc": stack})
+        optimiser = torch.optim.SGD(stack, lr=0.1)
+        while torch.linalg.svdvals(as_matrix(stack))[1] > 0.06:
+            one_step(regulariser, {"fc": stack}, optimiser, 0.1)
+        one_step(regulariser, {"fc": stack}, optimiser, 0.1)
+        ranks[step] = torch.linalg.matrix_rank(as_matrix(stack), rtol=1e-9).item()
+    assert ranks == {"subgradient": 2, "proximal": 1}
+
+
+def test_gamma_follows_its_schedule():
+    stack = weights(2)
+    config = TrainConfig(norm="norm_only", gamma=0.0, gamma_end=1.0, gamma_schedule="linear", steps=2)
+    regulariser = make_regulariser(config, {"fc": stack})
+    values = []
+    for _ in range(2):
+        values.append(regulariser.add_gradient_({"fc": stack}).item())
+        regulariser.after_step_({"fc": stack}, 0.0)
+    assert values == pytest.approx([0.0, 0.5 * norm_only(as_matrix(stack)).item()])
+
+
+@pytest.mark.parametrize("kind", ["laf", "norm_only", "deviation"])
+def test_a_restored_regulariser_goes_on_to_the_last_bit(kind):
+    config = TrainConfig(norm=kind, gamma=2.0, gamma_end=0.1, gamma_schedule="exponential", steps=9,
+                         penalty_step="proximal", pinned=True)  # fmt: skip
+    stack = weights(3, (4, 3))
+    regulariser = make_regulariser(config, {"fc": stack})
+    optimiser = torch.optim.SGD(stack, lr=0.1)
+    for k in range(6):
+        if k == 3:
+            twin = [nn.Parameter(w.detach().clone()) for w in stack]
+            other = make_regulariser(config, {"fc": twin})
+            other.load_state({key: value.clone() for key, value in regulariser.state().items()})
+            again = torch.optim.SGD(twin, lr=0.1)
+        one_step(regulariser, {"fc": stack}, optimiser, 0.1, pull=0.2)
+        if k >= 3:
+            one_step(other, {"fc": twin}, again, 0.1, pull=0.2)
+    assert all(torch.equal(a, b) for a, b in zip(stack, twin, strict=True))
+    with pytest.raises(CheckpointError, match="pins"):
+        Regulariser({"fc": stack}, Deviation(1.0)).load_state(regulariser.state())
+    with pytest.raises(CheckpointError, match="pins"):
+        make_regulariser(config, {"fc": stack[:2]}).load_state(regulariser.state())
+
+
+def test_without_a_penalty_nothing_is_touched():
+    for config in (TrainConfig(gamma=0.0), TrainConfig(sharing="hard")):
+        stack = weights(2)
+        regulariser = make_regulariser(config, {"fc": stack})
+        before = as_matrix(stack)
+        assert regulariser.add_gradient_({"fc": stack}) == 0 and regulariser.add_gradient_({}) == 0
+        regulariser.after_step_({"fc": stack}, 0.1)
+        assert torch.equal(as_matrix(stack), before) and all(w.grad is None for w in stack)
+
+
+def test_logged_norms_are_those_of_the_kind_or_laf():
+    stacks = soft_share(nn.Linear(4, 3), 2, init="independent").stacks()
+    for kind, terms in (("tucker", 3), ("norm_only", 1), ("deviation", 1)):
+        regulariser = make_regulariser(TrainConfig(norm=kind, gamma=0.1), stacks)
+        found = regulariser.trace_norms(stacks)
+        expected = TraceNormPenalty(kind if kind == "tucker" else "laf").terms(stacks)["weight"]
+        assert len(found) == terms and torch.equal(found, expected)
+        assert regulariser.measures(stacks)["weight"].cosine.shape == (2, 2)
+
+
+def test_impossible_settings_are_named():
+    with pytest.raises(ConfigError, match="no proximal step"):
+        TrainConfig(norm="tt", penalty_step="proximal")
+    with pytest.raises(ConfigError, match="no proximal step"):
+        Regulariser({}, TraceNormPenalty("tucker", 0.1), "proximal")
+    with pytest.raises(ConfigError, match="must be 'subgradient' or 'proximal'"):
+        Regulariser({}, None, "newton")
+    with pytest.raises(ConfigError, match="needs both above 0"):
+        TrainConfig(gamma_schedule="exponential", gamma=1.0)
+    with pytest.raises(ConfigError, match="one of laf, tucker, tt, norm_only, deviation"):
+        make_penalty("ridge", 1.0)
+    with pytest.raises(ConfigError, match="gamma is -1"):
+        Deviation(-1.0)
+    with pytest.raises(ConfigError, match="step_size is -1"):
+        Deviation(1.0).prox_({}, -1.0)
