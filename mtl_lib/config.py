@@ -42,6 +42,11 @@ class TrainConfig:
         Shares of the people in training, validation and test.
     split_seed : int
         Another seed is another split.
+    per_class, landmark_faces : int, optional
+        Of the training people, at most so many faces of every expression, and so many with landmarks; None takes
+        all.  See :mod:`mtl_lib.training_sets`.
+    shuffle_landmarks : bool
+        Control: in training, every face has another face's landmarks.
     width, blocks, shortcut, kernel_init
         Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
     init : {"same", "independent"}
@@ -151,6 +156,9 @@ class TrainConfig:
     data_seed: int = 0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
+    per_class: int | None = None
+    landmark_faces: int | None = None
+    shuffle_landmarks: bool = False
     width: int = 16
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     shortcut: Literal["A", "B"] = "A"
@@ -233,6 +241,9 @@ class TrainConfig:
         for name, low in lowest.items():
             if not low <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least {low}")
+        for name in ("faces", "per_class", "landmark_faces"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1, or left out")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size is {self.batch_size}, which does not fall into {self.accumulate} equal micro-batches"

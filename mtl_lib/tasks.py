@@ -26,6 +26,7 @@ from mtl_lib.faces.tiers import SYNTHETIC_SIZES, load_tier
 from mtl_lib.landmarks import LandmarkScaler, nme
 from mtl_lib.loaders import Batch, prepare_images
 from mtl_lib.sharing import MultiTaskNet, soft_share
+from mtl_lib.training_sets import prepare_training
 
 PARTS = ("train", "validation", "test")
 
@@ -168,7 +169,8 @@ def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, di
     Parameters
     ----------
     config : TrainConfig
-        Its ``tasks``, ``fractions`` and ``split_seed``.
+        Its ``tasks``, ``fractions`` and ``split_seed``; of the training people, ``per_class``,
+        ``landmark_faces`` and ``shuffle_landmarks``.
     sets : mapping of str to FaceSet
         By task name.
 
@@ -193,10 +195,14 @@ def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, di
             )
     names = sorted(sets)
     index = split_by_person([sets[name] for name in names], config.fractions, config.split_seed)
-    return {
+    parts = {
         part: {name: sets[name].select(index[names.index(name)][i]) for name in config.tasks}
         for i, part in enumerate(PARTS)
     }
+    parts["train"] = prepare_training(
+        parts["train"], config.per_class, config.landmark_faces, config.shuffle_landmarks, config.split_seed
+    )
+    return parts
 
 
 def fingerprint(sets: Mapping[str, FaceSet]) -> dict[str, dict]:
