@@ -19,7 +19,7 @@ from mtl_lib.ledger import change, read
 
 
 def toy(run=None, methods=("single", "laf"), lr=0.1) -> Experiment:
-    def jobs(tier, budget, seeds):
+    def jobs(tier, budget, seeds, folder):
         return [
             Job(experiment="toy", method=m, seed=s, tier=tier, budget=budget, config={"lr": lr, "seed": s})
             for s in seeds
@@ -29,7 +29,9 @@ def toy(run=None, methods=("single", "laf"), lr=0.1) -> Experiment:
     def work(job, workspace, root, accelerator):
         return Outcome(metrics={"accuracy": 50.0 + job.seed}, device="CPU", memory=1.0)
 
-    return Experiment(name="toy", title="a toy", seeds={"smoke": 2, "cpu": 3}, jobs=jobs, run=run or work)
+    return Experiment(
+        name="toy", title="a toy", seeds={"smoke": (0, 1), "cpu": (0, 1, 2)}, jobs=jobs, run=run or work
+    )
 
 
 def run(experiment, tmp_path, tier="synthetic", budget="smoke", **options):
@@ -64,7 +66,7 @@ def test_what_is_recorded_is_not_run_again_unless_asked_for(tmp_path):
 
 
 def test_shards_are_disjoint_and_complete(tmp_path):
-    jobs = toy().jobs("open", "cpu", range(5))
+    jobs = toy().jobs("open", "cpu", range(5), Path())
     for n in (1, 3, 4, 20):
         parts = [part_of(jobs, (i, n)) for i in range(1, n + 1)]
         assert sorted(j.key for part in parts for j in part) == sorted(j.key for j in jobs)
@@ -154,7 +156,7 @@ def _goes_on(job, workspace, root, accelerator):
 
 
 def test_the_time_to_go_comes_from_recorded_runs():
-    jobs = toy().jobs("open", "cpu", [0, 1])
+    jobs = toy().jobs("open", "cpu", [0, 1], Path())
     assert expected_seconds(jobs, []) is None
     from test_ledger import entry
 

@@ -78,10 +78,11 @@ class Experiment:
     ----------
     name, title : str
         A word for the command line and the ledger; a line for people.
-    seeds : mapping of str to int
-        How many seeds each budget takes when none are named.
+    seeds : mapping of str to tuple of int
+        Which seeds each budget takes when none are named.
     jobs : callable
-        ``jobs(tier, budget, seeds)`` lists all jobs; the same arguments give the same list.
+        ``jobs(tier, budget, seeds, folder)`` lists all jobs; the same arguments, and the same earlier experiments
+        in the ledger's ``folder``, give the same list.
     run : callable
         ``run(job, workspace, root, accelerator)`` makes the run and returns its :class:`Outcome`.  What it keeps
         in the folder ``workspace`` lets a killed run go on.
@@ -91,7 +92,7 @@ class Experiment:
 
     name: str
     title: str
-    seeds: Mapping[str, int]
-    jobs: Callable[[str, str, Sequence[int]], list[Job]]
+    seeds: Mapping[str, tuple[int, ...]]
+    jobs: Callable[[str, str, Sequence[int], Path], list[Job]]
     run: Callable[[Job, Path, Path | None, str], Outcome]
     tiers: tuple[str, ...] = ("synthetic", "open")

@@ -48,7 +48,11 @@ def problems(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -
         for (tier, budget), group in groups.items():
             where = f"{path.name}, {tier}, {budget}"
             seeds = sorted({entry.seed for entry in group})
-            valid = {job.key for job in experiments[name].jobs(tier, budget, seeds)}
+            try:
+                valid = {job.key for job in experiments[name].jobs(tier, budget, seeds, Path(folder))}
+            except MtlError as error:
+                found.append(f"{where}: {error}")
+                continue
             methods = list(dict.fromkeys(job[3] for job in sorted(valid)))
             for entry in group:
                 if entry.method not in methods:

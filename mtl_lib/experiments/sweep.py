@@ -130,7 +130,7 @@ def sweep(
     tier, budget : str
         On which faces, with how much computing.
     seeds : sequence of int, optional
-        By default as many as the experiment takes for the budget.
+        By default those that the experiment takes for the budget.
     methods : sequence of str, optional
         Only these.
     shard : (int, int), optional
@@ -166,9 +166,8 @@ def sweep(
     if folder is None:
         raise ConfigError("there is no data/results here to record in; name a folder, or set MTL_RESULTS")
     workspace = Path(workspace) / experiment.name
-    jobs = experiment.jobs(
-        tier, budget, list(seeds if seeds is not None else range(experiment.seeds[budget]))
-    )
+    wanted = list(experiment.seeds[budget] if seeds is None else seeds)
+    jobs = experiment.jobs(tier, budget, wanted, folder)
     if methods is not None:
         known = list(dict.fromkeys(job.method for job in jobs))
         if unknown := [method for method in methods if method not in known]:
