@@ -25,6 +25,7 @@ from mtl_lib.processes import agreed, averaged, synchronise_batch_norm
 from mtl_lib.regularisers import make_regulariser
 from mtl_lib.run_folder import BEST, LAST, RunFolder
 from mtl_lib.schedules import learning_rate, parameter_groups
+from mtl_lib.trace_norm import KINDS, TraceNormPenalty
 from mtl_lib.transforms import augment
 
 LOOKS: dict[str, Callable | None] = {
@@ -91,7 +92,9 @@ class Run:
         self.step = self.saved = 0
         self.best: dict[str, Any] = {"step": -1, "score": None, "validation": {}}
         self.ceiling = torch.full((), torch.inf, device=fabric.device)
-        self.initial = {name: m.laf for name, m in self.regulariser.measures(stacks).items()}
+        # The penalty's own norm where it is one, with gamma 0 too, so that arms can be compared.
+        self.norms = TraceNormPenalty(config.norm if config.norm in KINDS else "laf")
+        self.initial = {name: m.laf for name, m in self.norms.measures(stacks).items()}
         classes = [list(task.classes) for task in self.tasks if task.name == "expression"]
         data = tasks.fingerprint(sets)  # of untrained sets too: the split depends on all
         self.folder = RunFolder(
@@ -180,7 +183,7 @@ class Run:
 
         One number per unfolding (LAF 1, TT 4, Tucker 5); the cosine is the mean over pairs of tasks.
         """
-        found = self.regulariser.measures(self.networks.net.stacks())
+        found = self.norms.measures(self.networks.net.stacks())
         if not found:
             return {}
         layers: dict[str, list[float]] = {"cosine": [], "scale_free": [], "tndr": []}
