@@ -46,7 +46,8 @@ class TrainConfig:
         Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
     init : {"same", "independent"}
         Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
-        networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.
+        networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.  Factorised
+        sharing always starts from independent ones: equal networks would make every rank 1.
     sharing : {"soft", "single", "hard", "cross_stitch", "factorised"}
         How the tasks' networks hang together.  "soft": T networks and a penalty on their stacked weights, the
         paper's; "single": the same T networks without any penalty; "hard": one trunk that forks

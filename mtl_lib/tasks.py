@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from mtl_lib import metrics
 from mtl_lib.alignment import make_alignment
-from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, DataError
 from mtl_lib.faces.base import FaceSet
@@ -25,7 +24,8 @@ from mtl_lib.faces.splits import split_by_person
 from mtl_lib.faces.tiers import SYNTHETIC_SIZES, load_tier
 from mtl_lib.landmarks import LandmarkScaler, nme
 from mtl_lib.loaders import Batch, prepare_images
-from mtl_lib.sharing import MultiTaskNet, soft_share
+from mtl_lib.sharing import MultiTaskNet
+from mtl_lib.trunks import make_trunk
 
 PARTS = ("train", "validation", "test")
 
@@ -266,19 +266,19 @@ def tasks_from_state(
 
 
 class Networks(nn.Module):
-    """All that is trained: one network and head per task, and the domain classifier.
+    """All that is trained: the trunk that the tasks share in one way or another, heads, domain classifier.
 
     Parameters
     ----------
     config : TrainConfig
-        Architecture and initialisation.
+        Architecture, initialisation and sharing.
     tasks : sequence of Task
         Their number is T; their ``outputs`` size the heads.
 
     Attributes
     ----------
     net : MultiTaskNet
-        T ResNets with stacked weights, and T linear heads.
+        The trunk (:func:`mtl_lib.trunks.make_trunk`) and T linear heads.
     alignment : Alignment or None
         The domain classifier and its schedule; None with one task or ``config.ada == 0``.
     """
@@ -288,10 +288,9 @@ class Networks(nn.Module):
         # The seed fixes the initial weights without touching the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            one = resnet34(1, config.width, config.blocks, config.shortcut, config.kernel_init)
-            trunk = soft_share(one, len(tasks), shareable_layers(one), config.init)
-            self.net = MultiTaskNet(trunk, [nn.Linear(one.out_features, task.outputs) for task in tasks])
-            self.alignment = make_alignment(config, one.out_features, len(tasks))
+            trunk, features = make_trunk(config, len(tasks))
+            self.net = MultiTaskNet(trunk, [nn.Linear(features, task.outputs) for task in tasks])
+            self.alignment = make_alignment(config, features, len(tasks))
         if config.channels_last:
             self.to(memory_format=torch.channels_last)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format

@@ -1,0 +1,313 @@
+r"""Factorised sharing: stacked weights that *are* products of learnt factors (Yang and Hospedales, ICLR 2017).
+
+Deep multi-task representation learning by tensor factorisation is what the paper's trace norms descend from, and
+argue against.  Each layer's stack :math:`\mathcal W`, with the axes :math:`D_1 \times \dots \times D_N` and the tasks
+last, is never stored.  Stored and learnt are the factors of a decomposition of fixed rank:
+
+====== ============================================================= ==========================================
+kind   :math:`\mathcal W`                                            shared; and a task's own
+====== ============================================================= ==========================================
+laf    :math:`W_{(N)} = S\,B`                                        K basis kernels B; row t of S, K numbers
+tucker :math:`\mathcal C \times_1 U_1 \cdots \times_N U_N`           core and :math:`U_1 \dots U_{N-1}`; row t of :math:`U_N`
+tt     :math:`G_1 G_2 \cdots G_N`                                    all links; slice t of the last
+====== ============================================================= ==========================================
+
+The ranks are chosen once, before training: those of a truncated decomposition of T *single-task networks* (best: trained
+ones) that keeps a relative error.  The paper objects that this is a hard choice at every layer, and that it "prevents
+knowledge sharing when working with only two tasks, as it increases rather than decreases the number of parameters": two
+kernels are two numbers per weight, a LAF factorisation of rank 2 is the same plus S, and of rank 1 it ties the
+kernels up to a factor.  A trace norm leaves the rank to the training.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtl_lib.errors import ConfigError
+from mtl_lib.sharing import Layers, reinitialise, select_weights
+from mtl_lib.unfold import paper_order, torch_order
+from mtl_lib.unfolded_norms import checked_kind
+
+
+def _left(matrix: Float[Tensor, "m n"], lost: Tensor) -> Float[Tensor, "m r"]:
+    """The fewest left singular vectors outside whose span at most ``lost`` of the squared entries lies."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    gram = matrix.T @ matrix if tall else matrix @ matrix.T
+    values, vectors = torch.linalg.eigh(gram)
+    tails = values.clamp_min(0).cumsum(0)  # in ascending order: what is lost with the first i + 1
+    dropped = min(int((tails <= lost).sum()), len(values) - 1)
+    vectors = vectors[:, dropped:].flip(1)
+    return torch.linalg.qr(matrix @ vectors).Q if tall else vectors
+
+
+@torch.no_grad()
+def decompose(x: Float[Tensor, "..."], kind: str, tolerance: float | int) -> list[Tensor]:
+    r"""Factors of a tensor, of the least ranks that a truncation in turn finds for a relative error.
+
+    LAF: truncated SVD of the last mode; Tucker: higher-order SVD; TT: the TT-SVD.  The squared errors of the N (or
+    N - 1) truncations add up at most, so that each may take its share of :math:`\epsilon^2 \lVert \mathcal W \rVert_F^2`.
+
+    Parameters
+    ----------
+    x : Tensor
+        At least two axes, the tasks on the last (the paper's order).
+    kind : {"laf", "tucker", "tt"}
+        Which decomposition.
+    tolerance : float
+        :math:`\epsilon`: :math:`\lVert \mathcal W - \hat{\mathcal W} \rVert_F \le \epsilon \lVert \mathcal W \rVert_F`.
+
+    Returns
+    -------
+    list of Tensor
+        laf: B ``[K, D_1, ...]`` and S ``[T, K]``; tucker: core, then ``U_i [D_i, r_i]``; tt: ``G_k [r_{k-1}, D_k,
+        r_k]`` with 1 at both ends.
+
+    Raises
+    ------
+    ConfigError
+        For another kind, or a tolerance outside [0, 1).
+
+    Examples
+    --------
+    >>> x = torch.ones(2, 3, 4)
+    >>> [tuple(f.shape) for f in decompose(x, "tt", 0.1)]
+    [(1, 2, 1), (1, 3, 1), (1, 4, 1)]
+    """
+    kind = checked_kind(kind)
+    if not 0 <= tolerance < 1:
+        raise ConfigError(f"the tolerance is {tolerance}; a relative error must be at least 0 and below 1")
+    rest = x.detach().double()
+    truncations = {"laf": 1, "tucker": x.ndim, "tt": x.ndim - 1}[kind]
+    # The floor keeps rounding from counting as rank.
+    lost = rest.square().sum() * max(tolerance**2 / truncations, 1e-24)
+    if kind == "tt":
+        factors, rank = [], 1
+        for size in x.shape[:-1]:
+            matrix = rest.reshape(rank * size, -1)
+            left = _left(matrix, lost)
+            factors.append(left.view(rank, size, -1))
+            rest, rank = left.T @ matrix, left.shape[1]
+        factors.append(rest.reshape(rank, x.shape[-1], 1))
+    else:
+        axes = range(x.ndim) if kind == "tucker" else [x.ndim - 1]
+        sides = []
+        for axis in axes:
+            left = _left(rest.movedim(axis, 0).flatten(1), lost)
+            sides.append(left)
+            rest = torch.tensordot(rest, left, dims=([axis], [0])).movedim(-1, axis)
+        factors = [rest, *sides] if kind == "tucker" else [rest.movedim(-1, 0), *sides]
+    return [factor.to(x.dtype).contiguous() for factor in factors]
+
+
+def compose(factors: Sequence[Tensor], kind: str, task: int | None = None) -> Float[Tensor, "..."]:
+    """Multiply factors out: the whole tensor, or one task's slice of it (with a last axis of 1).
+
+    Parameters
+    ----------
+    factors : sequence of Tensor
+        From :func:`decompose`.
+    kind : {"laf", "tucker", "tt"}
+        Which decomposition.
+    task : int, optional
+        The slice; much cheaper than the whole.
+
+    Examples
+    --------
+    >>> x = torch.arange(24.0).view(2, 3, 4)
+    >>> for kind in ("laf", "tucker", "tt"):
+    ...     factors = decompose(x, kind, 0.0)
+    ...     print(torch.allclose(compose(factors, kind), x, atol=1e-4), compose(factors, kind, 1).shape)
+    True torch.Size([2, 3, 1])
+    True torch.Size([2, 3, 1])
+    True torch.Size([2, 3, 1])
+    """
+    which = slice(None) if task is None else slice(task, task + 1)
+    if kind == "laf":
+        basis, mixing = factors
+        return torch.tensordot(basis, mixing[which], dims=([0], [1]))
+    if kind == "tucker":
+        result, *sides = factors
+        sides = [*sides[:-1], sides[-1][which]]
+        for axis in reversed(
+            range(len(sides))
+        ):  # the tasks first: one slice makes all that follows T times smaller
+            result = torch.tensordot(result, sides[axis], dims=([axis], [1])).movedim(-1, axis)
+        return result
+    links = [*factors[:-1], factors[-1][:, which]]
+    result = links[0][0]
+    for link in links[1:]:
+        result = torch.tensordot(result, link, dims=1)
+    return result[..., 0]
+
+
+class FactorisedShared(nn.Module):
+    """T networks whose stacked weights are products; made by :func:`factorise`.
+
+    Parameters
+    ----------
+    nets : sequence of Module
+        One network per task; the named weights are taken out of them.
+    names : sequence of str
+        Names of the factorised parameters.
+    kind : {"laf", "tucker", "tt"}
+        The decomposition.
+    tolerance : float
+        Relative error that may be made of each stack, which decides its ranks.
+
+    Attributes
+    ----------
+    nets : ModuleList
+        The networks, with what is private: biases, norms and all that is not factorised.
+    factors : ModuleList of ParameterList
+        For every name its factors.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], names: Sequence[str], kind: str, tolerance: float | int):
+        super().__init__()
+        self.names, self.kind = tuple(names), checked_kind(kind)
+        self.factors = nn.ModuleList()
+        self._places: list[
+            list[list[tuple[str, str]]]
+        ] = []  # layer, task, every place where the weight is used
+        for name in self.names:
+            weights = [net.get_parameter(name) for net in nets]
+            stack = paper_order(torch.stack([w.detach() for w in weights]))
+            found = decompose(stack, self.kind, tolerance)
+            self.factors.append(nn.ParameterList([nn.Parameter(f) for f in found]))
+            self._places.append([_take_out(net, w) for net, w in zip(nets, weights, strict=True)])
+        self.nets = nn.ModuleList(nets)
+
+    @property
+    def tasks(self) -> int:
+        """The number of tasks, T."""
+        return len(self.nets)
+
+    def weight(self, layer: int, task: int) -> Tensor:
+        """Return one layer's weight of one task, in PyTorch's layout; differentiable by the factors."""
+        # In full precision: a product of rounded factors would be a rounded weight.
+        with torch.autocast(self.factors[layer][0].device.type, enabled=False):
+            return torch_order(compose(list(self.factors[layer]), self.kind, task))[0]
+
+    def forward(self, x: Any, task: int) -> Any:
+        """Return the output of task ``task``'s network for ``x``."""
+        net = self.nets[task]
+        try:
+            for layer, places in enumerate(self._places):
+                weight = self.weight(layer, task)
+                for module, key in places[task]:
+                    net.get_submodule(module).__dict__[key] = weight
+            return net(x)
+        finally:
+            for places in self._places:
+                for module, key in places[task]:
+                    net.get_submodule(module).__dict__[key] = None
+
+    def stacks(self) -> dict[str, tuple[nn.Parameter, ...]]:
+        """Return nothing: there are no weights for a penalty to act on; :meth:`joined` multiplies them out."""
+        return {}
+
+    @torch.no_grad()
+    def joined(self) -> dict[str, Tensor]:
+        """Return name -> the stack [T, ...], multiplied out, for measures of sharing."""
+        return {
+            name: torch_order(compose(list(factors), self.kind))
+            for name, factors in zip(self.names, self.factors, strict=True)
+        }
+
+    def ranks(self) -> dict[str, tuple[int, ...]]:
+        """Return name -> ranks: K for laf, one per axis for tucker, one per link for tt."""
+        found = {}
+        for name, factors in zip(self.names, self.factors, strict=True):
+            if self.kind == "tt":
+                found[name] = tuple(f.shape[2] for f in list(factors)[:-1])
+            else:
+                found[name] = tuple(f.shape[1] for f in list(factors)[1:])
+        return found
+
+    def extra_repr(self) -> str:
+        """Show what is factorised in ``repr``."""
+        return f"tasks={self.tasks}, kind={self.kind!r}, factorised weights={len(self.names)}"
+
+
+def _take_out(net: nn.Module, weight: nn.Parameter) -> list[tuple[str, str]]:
+    """Remove a parameter wherever it is used; return (module, name) of these places."""
+    places = []
+    for name, module in net.named_modules():
+        for key in [k for k, p in module._parameters.items() if p is weight]:
+            del module._parameters[key]
+            module.__dict__[key] = None  # a plain attribute, filled in while the network runs
+            places.append((name, key))
+    return places
+
+
+def factorise(
+    nets: nn.Module | Sequence[nn.Module],
+    tasks: int | None = None,
+    layers: Layers = None,
+    kind: Literal["laf", "tucker", "tt"] = "laf",
+    tolerance: float | int = 0.1,
+    initialise: Callable[[nn.Module], Any] | None = None,
+) -> FactorisedShared:
+    """Share T networks by factorising their stacked weights.
+
+    Parameters
+    ----------
+    nets : Module, or sequence of Module
+        T networks of one architecture, best trained by themselves: their stacks decide the ranks and are the start.
+        Or one network, which is copied; tasks 1 ... T-1 then draw new weights, since copies have rank one.
+    tasks : int, optional
+        T, with one network.
+    layers : names, types, predicate or None, optional
+        What to factorise; see :func:`mtl_lib.sharing.select_weights`.
+    kind : {"laf", "tucker", "tt"}, optional
+        The decomposition.
+    tolerance : float, optional
+        Relative error of every stack's decomposition; Yang and Hospedales take a tenth.
+    initialise : callable, optional
+        Draws new weights for a network in place, instead of :func:`mtl_lib.sharing.reinitialise`.
+
+    Returns
+    -------
+    FactorisedShared
+        ``tasks``, ``forward(x, task)`` and ``stacks()``, as soft sharing has them (the latter empty).
+
+    Raises
+    ------
+    ConfigError
+        For fewer than one task, an unknown kind, or a tolerance outside [0, 1).
+
+    Examples
+    --------
+    >>> nets = [nn.Linear(6, 4) for _ in range(3)]
+    >>> nets[2].weight.data = nets[0].weight.data - 2 * nets[1].weight.data  # rank two
+    >>> shared = factorise(nets, kind="laf", tolerance=1e-3)
+    >>> shared.ranks(), torch.allclose(shared(torch.eye(6), 2), nets[2](torch.eye(6)), atol=1e-5)
+    ({'weight': (2,)}, True)
+    """
+    if isinstance(nets, nn.Module):
+        if tasks is None or tasks < 1:
+            raise ConfigError(f"tasks is {tasks}; one network needs their number, at least 1")
+        copies = [copy.deepcopy(nets) for _ in range(tasks)]
+        for net in copies[1:]:
+            (initialise or reinitialise)(net)
+    else:
+        if not nets or tasks not in (None, len(nets)):
+            raise ConfigError(f"tasks is {tasks} and there are {len(nets)} networks; give one per task")
+        copies = [copy.deepcopy(net) for net in nets]
+    return FactorisedShared(copies, select_weights(copies[0], layers), kind, tolerance)
+
+
+def count_parameters(trunk: nn.Module) -> int:
+    """Return how many numbers a trunk learns, shared ones once.
+
+    Examples
+    --------
+    >>> two = [nn.Linear(10, 10, bias=False) for _ in range(2)]
+    >>> sum(count_parameters(net) for net in two), count_parameters(factorise(two, kind="laf"))
+    (200, 204)
+    """
+    return sum(p.numel() for p in trunk.parameters())
