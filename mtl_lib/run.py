@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,7 +83,8 @@ class Run:
             synchronise_batch_norm(self.networks, fabric.device)
         stacks = self.networks.net.stacks()
         self.regulariser = make_regulariser(config, stacks)
-        groups = parameter_groups(self.networks.parameters(), stacks, config.weight_decay)
+        trunk = self.networks.net.trunk
+        groups = parameter_groups(self.networks.parameters(), trunk.parameters(), config.weight_decay)
         optimiser = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
         alignment = self.networks.alignment
         inner = None if alignment is None else alignment.optimiser()
@@ -94,7 +95,7 @@ class Run:
         self.ceiling = torch.full((), torch.inf, device=fabric.device)
         # The penalty's own norm where it is one, with gamma 0 too, so that arms can be compared.
         self.norms = TraceNormPenalty(config.norm if config.norm in KINDS else "laf")
-        self.initial = {name: m.laf for name, m in self.norms.measures(stacks).items()}
+        self.initial = {name: m.laf for name, m in self.norms.measures(self.kernels()).items()}
         classes = [list(task.classes) for task in self.tasks if task.name == "expression"]
         data = tasks.fingerprint(sets)  # of untrained sets too: the split depends on all
         self.folder = RunFolder(
@@ -178,22 +179,26 @@ class Run:
             f"step {self.step}: " + ", ".join(f"{k} {measures[k]:.1f}" for k in told if k in measures),
         )
 
+    def kernels(self) -> dict[str, Sequence[Tensor]]:
+        """Return the tasks' kernels by layer; factorised ones multiplied out."""
+        net = self.networks.net
+        return net.stacks() or {name: tuple(w) for name, w in net.trunk.joined().items()}
+
     def layers(self) -> dict[str, Any]:
         """Return trace norms summed over the layers, without gamma, and what every layer shares, in their order.
 
         One number per unfolding (LAF 1, TT 4, Tucker 5); the cosine is the mean over pairs of tasks.
         """
-        found = self.norms.measures(self.networks.net.stacks())
-        if not found:
-            return {}
-        layers: dict[str, list[float]] = {"cosine": [], "scale_free": [], "tndr": []}
+        found = self.norms.measures(self.kernels())
+        layers: dict[str, list[float | None]] = {"cosine": [], "scale_free": [], "tndr": []}
         for name, layer in found.items():
-            count = len(layer.cosine)
-            pairs = (layer.cosine.sum() - count) / max(1, count * (count - 1))
-            layers["cosine"].append(round(pairs.item(), 6))
+            count = len(layer.cosine)  # 1 where hard sharing has one kernel for all
+            pairs = (layer.cosine.sum() - count) / (count * (count - 1)) if count > 1 else None
+            layers["cosine"].append(None if pairs is None else round(pairs.item(), 6))
             layers["scale_free"].append(round(layer.scale_free.item(), 6))
             layers["tndr"].append(round((layer.laf / self.initial[name]).item(), 6))
-        norms = sum(layer.terms.double() for layer in found.values())
+        terms = [layer.terms.double() for layer in found.values()]
+        norms = torch.stack(terms).sum(0)
         return {"trace_norms": norms.tolist(), "layers": layers}
 
     def _predict(self, held: float) -> dict[str, Any]:
