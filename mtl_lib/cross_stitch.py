@@ -110,7 +110,9 @@ class CrossStitchUnit(nn.Module):
     [0.800000..., 0.100000..., 0.100000...]
     """
 
-    def __init__(self, tasks: int, channels: int | None = None, start: float = 0.9, rate: float = 1.0):
+    def __init__(
+        self, tasks: int, channels: int | None = None, start: float | int = 0.9, rate: float | int = 1.0
+    ):
         super().__init__()
         if not 0 <= start <= 1:
             raise ConfigError(f"the start of a cross-stitch unit is {start}; a convex mixture needs 0 to 1")
@@ -180,8 +182,8 @@ class CrossStitched(nn.Module):
         names: Sequence[str],
         cut: Callable[[nn.Module], list[Segment]],
         channels: Sequence[int | None],
-        start: float = 0.9,
-        rate: float = 1.0,
+        start: float | int = 0.9,
+        rate: float | int = 1.0,
     ):
         super().__init__()
         self.names, self.cut = tuple(names), cut
@@ -223,8 +225,8 @@ def cross_stitch(
     tasks: int,
     example: Tensor | None = None,
     layers: Sequence[str] | None = None,
-    start: float = 0.9,
-    rate: float = 1.0,
+    start: float | int = 0.9,
+    rate: float | int = 1.0,
     init: Literal["same", "independent"] = "same",
     cut: Callable[[nn.Module], list[Segment]] = segments,
     initialise: Callable[[nn.Module], Any] | None = None,
