@@ -8,7 +8,6 @@ Time is measured, not computed: two small batches give the line "so much per pas
 what does not depend on the batch (penalty, optimiser) is timed as it is.
 """
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -128,7 +127,7 @@ def predict_memory(
     config : TrainConfig
         Its ``batch_size``, ``accumulate`` and ``momentum``.
     networks : Networks
-        In training mode.  Left as they were.
+        In training mode, and not those to be trained: their batch statistics move.
     tasks : sequence of Task
         For the losses.
     batches : sequence of Batch
@@ -155,19 +154,18 @@ def predict_memory(
     >>> memory.weights == memory.gradients == memory.momentum, 1 < memory.activations < 10
     (True, True, True)
     """
-    probe = copy.deepcopy(networks)
-    trained = sum(p.numel() * p.element_size() for p in probe.parameters() if p.requires_grad) / MB
+    trained = sum(p.numel() * p.element_size() for p in networks.parameters() if p.requires_grad) / MB
     small = _first(batches, max(PROBES))
-    own = [*probe.parameters(), *probe.buffers(), *(b.images for b in small)]
+    own = [*networks.parameters(), *networks.buffers(), *(b.images for b in small)]
 
     def forward() -> Tensor:
         with autocast():
-            return _total(probe, tasks, small)
+            return _total(networks, tasks, small)
 
     per_picture = saved_bytes(forward, own) / max(PROBES) / MB
     pictures = config.batch_size / processes / config.accumulate
     return Memory(
-        weights=sum(p.numel() * p.element_size() for p in probe.parameters()) / MB,
+        weights=sum(p.numel() * p.element_size() for p in networks.parameters()) / MB,
         gradients=trained * (2 if processes > 1 else 1),
         momentum=trained if config.momentum else 0.0,
         activations=per_picture * pictures,
@@ -181,7 +179,7 @@ def predict_seconds(
     networks: Networks,
     tasks: Sequence[Task],
     stream: TaskBatches,
-    penalty: Callable[[Networks], object],
+    penalty: Callable[[], object],
     *,
     processes: int = 1,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
@@ -191,21 +189,20 @@ def predict_seconds(
     Parameters
     ----------
     config, networks, tasks, processes, autocast
-        As for :func:`predict_memory`.  The networks are copied; nothing of them changes.
+        As for :func:`predict_memory`.
     stream : TaskBatches
         Where the run's batches come from.
     penalty : callable
-        Adds the penalty's gradient to the given copy of the networks.
+        Adds the penalty's gradient to these networks.
 
     Returns
     -------
     float
         Seconds per step, without validation, checkpoints and communication between processes.
     """
-    probe = copy.deepcopy(networks)
-    optimiser = torch.optim.SGD([p for p in probe.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
+    optimiser = torch.optim.SGD([p for p in networks.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
     share = config.batch_size / processes / config.accumulate
-    device = next(probe.parameters()).device
+    device = next(networks.parameters()).device
     # A GPU is not filled by two pictures: its line is drawn through larger batches.
     sizes = PROBES if device.type == "cpu" else (max(2, int(share / 8)), max(4, int(share / 2)))
     whole = _timed(lambda: stream.batch(0), device)
@@ -213,19 +210,19 @@ def predict_seconds(
 
     def go(count: int) -> None:
         with autocast():
-            total = _total(probe, tasks, small[count])
+            total = _total(networks, tasks, small[count])
         total.backward()
 
     small = {count: _first(drawn, count) for count in sizes}
-    few, many = (_timed(lambda count=count: go(count), device) for count in sizes)
+    many, few = (_timed(lambda count=count: go(count), device) for count in sizes[::-1])
     slope = max(0.0, many - few) / (sizes[1] - sizes[0])
     one_pass = max(few, few + slope * (share - sizes[0]))
-    rest = _timed(lambda: (penalty(probe), optimiser.step()), device)
+    rest = _timed(lambda: (penalty(), optimiser.step()), device)
     return whole + config.accumulate * one_pass + rest
 
 
-def _timed(call: Callable[[], object], device: torch.device, repeats: int = 2) -> float:
-    """The shortest of some calls after one to warm up; a GPU is waited for."""
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call, after one to warm up; a GPU is waited for, and the shortest of three is taken."""
 
     def now() -> float:
         if device.type == "cuda":
@@ -234,7 +231,7 @@ def _timed(call: Callable[[], object], device: torch.device, repeats: int = 2) -
 
     call()
     times = []
-    for _ in range(repeats):
+    for _ in range(3 if device.type == "cuda" else 1):
         began = now()
         call()
         times.append(now() - began)

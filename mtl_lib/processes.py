@@ -110,7 +110,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """Return the normalised maps; running statistics are updated as ``BatchNorm2d`` does."""
         if not self.training:
             return super().forward(x)
-        wide = x.float()
+        wide = x.to(self.weight.dtype)
         mean = _mean_of_all(wide.mean((0, 2, 3)))[:, None, None]
         variance = _mean_of_all((wide - mean).square().mean((0, 2, 3)))[:, None, None]
         count = x.numel() // x.shape[1] * _processes()

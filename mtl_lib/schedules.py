@@ -1,10 +1,10 @@
 """What the optimiser is told: a learning rate for every step, and which weights may decay."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_lib.config import TrainConfig
 
@@ -50,19 +50,20 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def parameter_groups(
-    parameters: Iterable[nn.Parameter], stacks: Mapping[str, Sequence[Tensor]], weight_decay: float
+    parameters: Iterable[nn.Parameter], spared: Iterable[nn.Parameter], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Split parameters for an optimiser: decay for weights that no penalty acts on, none for all others.
+    """Split parameters for an optimiser: decay for weights that nothing else acts on, none for all others.
 
-    Stacked weights are spared because decay would shrink them as the penalty does, and the two could not be
-    told apart; biases and batch norm because it is not good for them.
+    Stacked weights have to be spared because decay would shrink them as the penalty does, and the two could
+    not be told apart; a product's factors and the mixing of cross-stitch units because the comparison with
+    them would not be fair.  Biases and batch norm are spared because it is not good for them.
 
     Parameters
     ----------
     parameters : iterable of Parameter
         All that is trained; those that require no gradient are left out.
-    stacks : mapping of str to sequence of Tensor
-        The stacked weights.
+    spared : iterable of Parameter
+        Weights that must not decay.
     weight_decay : float
         For the first group.
 
@@ -74,14 +75,14 @@ def parameter_groups(
     Examples
     --------
     >>> layer = nn.Linear(2, 3)
-    >>> [len(group["params"]) for group in parameter_groups(layer.parameters(), {}, 0.1)]
+    >>> [len(group["params"]) for group in parameter_groups(layer.parameters(), [], 0.1)]
     [1, 1]
-    >>> [len(g["params"]) for g in parameter_groups(layer.parameters(), {"fc": [layer.weight]}, 0.1)]
+    >>> [len(group["params"]) for group in parameter_groups(layer.parameters(), [layer.weight], 0.1)]
     [0, 2]
     """
-    stacked = {id(weight) for weights in stacks.values() for weight in weights}
+    free = {id(parameter) for parameter in spared}
     trained = [p for p in parameters if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in stacked]
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in free]
     chosen = {id(p) for p in decayed}
-    free = [p for p in trained if id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    rest = [p for p in trained if id(p) not in chosen]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -222,7 +222,7 @@ def test_weight_decay_spares_stacked_weights_biases_and_norms(tmp_path):
     assert changed == {
         key
         for key in a
-        if key.endswith("weight") and ("heads" in key or "adversary" in key) and a[key].ndim == 2
+        if key.endswith("weight") and ("heads" in key or "classifier" in key) and a[key].ndim == 2
     }
 
 
@@ -261,13 +261,14 @@ def test_the_adversary_reaches_the_networks_with_reversed_sign(tmp_path):
 
     # Independent gradient of the domain loss, at the same start and on the same pictures.
     config = toy_config(ada=1.0, **settings)
-    from mtl_lib.train import LOOKS, TaskBatches
+    from mtl_lib.loaders import TaskBatches
+    from mtl_lib.run import LOOKS
 
     train = tasks.split_sets(config, SETS)["train"]
     batches = TaskBatches(train, 4, 0, "cpu", [LOOKS["flip"], LOOKS["full"]]).batch(0)
     networks = tasks.Networks(config, tasks.make_tasks(config, train))
     features = [networks.net.features(batch.images, t) for t, batch in enumerate(batches)]
-    logits = networks.adversary(torch.cat(features))
+    logits = networks.alignment.classifier(torch.cat(features))
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0] * 4 + [1] * 4))
     parameters = [networks.get_parameter(key.removeprefix("model/")) for key in keys]
     ascent = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]).double()
@@ -278,7 +279,7 @@ def test_the_adversary_reaches_the_networks_with_reversed_sign(tmp_path):
 
 def test_one_task_has_no_adversary(tmp_path):
     run(tmp_path / "run", toy_config(tasks=("landmarks",)))
-    assert not any("adversary" in key for key in weights(tmp_path / "run"))
+    assert not any("alignment" in key for key in weights(tmp_path / "run"))
     assert "domain" not in next(line for line in read_log(tmp_path / "run") if line["event"] == "train")
 
 
@@ -368,7 +369,7 @@ def test_divergence_is_reported_and_the_last_good_state_kept(tmp_path):
 
     from mtl_lib import train
 
-    made = train._Run.__init__
+    made = train.Run.__init__
 
     def remember(self, *arguments):
         nonlocal spoiled
@@ -377,7 +378,7 @@ def test_divergence_is_reported_and_the_last_good_state_kept(tmp_path):
 
     spoiled = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "__init__", remember)
+        patch.setattr(train.Run, "__init__", remember)
         with pytest.raises(DivergenceError, match=r"step 6.*last\.safetensors.*smaller lr"):
             run(out, on_step=spoil)
     tensors, meta = load_checkpoint(out / "last.safetensors")
