@@ -1,4 +1,4 @@
-"""The command ``mtl``: check data, train, evaluate, predict.
+"""The command ``mtl``: check data, train, evaluate, predict; run and print the book's experiments.
 
 Every problem that a user can put right ends in one line that says what to do and in exit status 2, without
 a traceback.  A traceback is a bug.
@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mtl_lib.errors import ConfigError, MtlError
+from mtl_lib.experiments import commands
 
 Tier = Literal["synthetic", "open", "paper"]  # the last is answered by a message, until its loaders are there
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
@@ -238,8 +239,15 @@ def _boolean(text: str) -> bool:
     return text.lower() in ("true", "1", "yes")
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "sweep": commands.run_sweep,
+    "table": commands.print_table,
+}
 DATA_COMMANDS = {"check": data_check}
+RESULTS_COMMANDS = {"check": commands.check_results}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -260,10 +268,12 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] == ["data"]:
-            tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+            status = tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+        elif args[:1] == ["results"]:
+            status = tyro.extras.subcommand_cli_from_dict(RESULTS_COMMANDS, prog="mtl results", args=args[1:])
         else:
-            described = {**COMMANDS, "data": _data}
-            tyro.extras.subcommand_cli_from_dict(
+            described = {**COMMANDS, "data": _data, "results": _results}
+            status = tyro.extras.subcommand_cli_from_dict(
                 described, prog="mtl", description=__doc__.splitlines()[0], args=args
             )
     except MtlError as error:
@@ -272,11 +282,15 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # mtl ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status or 0
 
 
 def _data() -> None:
     """Check data: see mtl data --help."""
+
+
+def _results() -> None:
+    """Check the ledger: see mtl results --help."""
 
 
 if __name__ == "__main__":

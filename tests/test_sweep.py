@@ -30,7 +30,12 @@ def toy(run=None, methods=("single", "laf"), lr=0.1) -> Experiment:
         return Outcome(metrics={"accuracy": 50.0 + job.seed}, device="CPU", memory=1.0)
 
     return Experiment(
-        name="toy", title="a toy", seeds={"smoke": (0, 1), "cpu": (0, 1, 2)}, jobs=jobs, run=run or work
+        name="toy",
+        title="a toy",
+        seeds={"smoke": (0, 1), "cpu": (0, 1, 2)},
+        jobs=jobs,
+        run=run or work,
+        tiers=("synthetic", "open"),
     )
 
 
@@ -196,7 +201,7 @@ def test_the_check_finds_every_oddity(tmp_path):
 
 
 def test_unknown_tiers_and_methods_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="synthetic, open"):
+    with pytest.raises(ConfigError, match="synthetic, open, not"):
         run(toy(), tmp_path, tier="paper")
     with pytest.raises(ConfigError, match="no method 'lafs'; it has single, laf"):
         run(toy(), tmp_path, methods=["lafs"])

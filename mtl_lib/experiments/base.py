@@ -88,6 +88,8 @@ class Experiment:
         in the folder ``workspace`` lets a killed run go on.
     tiers : tuple of str
         The tiers it can run on.
+    needs : tuple of str
+        Experiments that must be recorded before.
     """
 
     name: str
@@ -95,4 +97,5 @@ class Experiment:
     seeds: Mapping[str, tuple[int, ...]]
     jobs: Callable[[str, str, Sequence[int], Path], list[Job]]
     run: Callable[[Job, Path, Path | None, str], Outcome]
-    tiers: tuple[str, ...] = ("synthetic", "open")
+    tiers: tuple[str, ...] = ("synthetic", "open", "paper")
+    needs: tuple[str, ...] = ()

@@ -59,4 +59,5 @@ TABLE_EXPERIMENT = Experiment(
     seeds={"smoke": (0,), "cpu": (0, 1, 2, 3, 4), "t4": (0, 1, 2, 3, 4), "full": (0, 1, 2)},
     jobs=table_jobs,
     run=run_faces,
+    needs=(SEARCH,),
 )
