@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtl_lib.errors import ConfigError, DivergenceError
-from mtl_lib.experiments.base import Experiment, Job, Outcome
+from mtl_lib.experiments.base import Experiment, Job, Outcome, same_settings
 from mtl_lib.experiments.checks import problems
 from mtl_lib.experiments.sweep import expected_seconds, parse_shard, part_of, sweep
 from mtl_lib.ledger import change, read
@@ -198,6 +200,33 @@ def test_the_check_finds_every_oddity(tmp_path):
     path = folder / "toy.jsonl"
     path.write_text(path.read_text()[:-30])
     assert any(f"{path.name}:4: no JSON" in line for line in problems({"toy": toy()}, folder))
+
+
+def test_a_run_is_not_lost_because_a_setting_was_added_since(tmp_path):
+    run(toy(), tmp_path)
+
+    def with_new(value):
+        old = toy()
+
+        def jobs(*arguments):
+            return [replace(job, config={**job.config, "new": value}) for job in old.jobs(*arguments)]
+
+        return replace(old, jobs=jobs, defaults={"new": 0})
+
+    assert run(with_new(0), tmp_path).before == 4
+    assert problems({"toy": with_new(0)}, tmp_path / "ledger") == []
+    assert len(problems({"toy": with_new(1)}, tmp_path / "ledger")) == 4
+    assert len(run(with_new(1), tmp_path).done) == 4
+
+
+settings_ = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(settings_, settings_, settings_)
+def test_same_settings_are_those_that_fill_up_to_the_same(recorded, wanted, defaults):
+    filled = {**{k: defaults[k] for k in wanted if k in defaults}, **recorded}
+    assert same_settings({"x": recorded}, {"x": wanted}, {"x": defaults}) == (filled == wanted)
 
 
 def test_unknown_tiers_and_methods_are_refused(tmp_path):

@@ -43,6 +43,9 @@ SCALES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Settings of a run at each budget, the same for all arms."""
 
+DEFAULTS = {"train": TrainConfig().to_dict()}
+"""See :func:`mtl_lib.experiments.base.same_settings`."""
+
 RENDERED = {
     "smoke": {"expression": 260, "landmarks": 200},
     "cpu": {"expression": 7800, "landmarks": 5000},

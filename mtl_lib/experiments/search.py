@@ -18,7 +18,7 @@ from mtl_lib.ledger import Entry
 
 LEARNING_RATE = (0.01, 0.1)
 LANDMARK_WEIGHTS = (3.0, 10.0, 30.0)
-TRIALS = {"smoke": 1, "cpu": 8, "t4": 8, "full": 8}
+TRIALS = {"smoke": 1, "cpu": 6, "t4": 6, "full": 6}
 SEARCH_SEEDS = {"smoke": (100,), "cpu": (100, 101), "t4": (100, 101), "full": (100,)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtl_lib.experiments.arms import ARMS, arm_settings
 from mtl_lib.experiments.base import Experiment, Job
-from mtl_lib.experiments.face_runs import SCALES, run_config, run_faces
+from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, run_config, run_faces
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials
 from mtl_lib.ledger import read
 
@@ -52,6 +52,7 @@ SEARCH_EXPERIMENT = Experiment(
     seeds=SEARCH_SEEDS,
     jobs=search_jobs,
     run=functools.partial(run_faces, test=False),
+    defaults=DEFAULTS,
 )
 TABLE_EXPERIMENT = Experiment(
     name=TABLE,
@@ -60,4 +61,5 @@ TABLE_EXPERIMENT = Experiment(
     jobs=table_jobs,
     run=run_faces,
     needs=(SEARCH,),
+    defaults=DEFAULTS,
 )
