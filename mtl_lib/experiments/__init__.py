@@ -1,0 +1,1 @@
+"""Every table and figure of the book as a named sweep of runs into the ledger."""

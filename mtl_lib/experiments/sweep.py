@@ -1,0 +1,239 @@
+"""Running an experiment's jobs: none twice, several processes at once, killed and resumed at will.
+
+A job that the ledger has is done.  A process claims the job it works on with a lock that dies with it, so that
+several processes, or machines with a common file system, share the work without talking to one another; machines
+without one take a shard each.  A job's own folder lets its training go on where it was killed, and is removed
+when the job is in the ledger.
+"""
+
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mtl_lib import atomic
+from mtl_lib.errors import ConfigError, MtlError
+from mtl_lib.experiments.base import Experiment, Job
+from mtl_lib.ledger import Entry, default_folder, read, record
+
+
+@dataclass
+class Progress:
+    """What a sweep did.
+
+    Parameters
+    ----------
+    done : list of Job
+        Run and recorded by this call.
+    before : int
+        Jobs that the ledger had already.
+    elsewhere : int
+        Jobs that another process is working on, or has finished meanwhile.
+    failed : list of (Job, str)
+        Jobs that ended in an error, and its message.  They are not recorded; the next sweep tries them again.
+    """
+
+    done: list[Job] = field(default_factory=list)
+    before: int = 0
+    elsewhere: int = 0
+    failed: list[tuple[Job, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = f"{len(self.done)} runs recorded, {self.before} were there before"
+        if self.elsewhere:
+            text += f", {self.elsewhere} left to other processes"
+        for job, message in self.failed:
+            text += f"\nfailed: {job.slug}: {message}"
+        return text
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) of ``"i/n"``, i counted from 1.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such pair.
+
+    Examples
+    --------
+    >>> parse_shard("2/3")
+    (2, 3)
+    """
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal()) or not 1 <= int(first) <= int(second):
+        raise ConfigError(f"the shard is {text!r}; write i/n with 1 <= i <= n, such as 1/4")
+    return int(first), int(second)
+
+
+def part_of(jobs: Sequence[Job], shard: tuple[int, int]) -> list[Job]:
+    """Return every n-th job, from the i-th on.
+
+    Examples
+    --------
+    >>> jobs = [Job(experiment="demo", method="laf", seed=s, tier="open", budget="cpu", config={}) for s in range(5)]
+    >>> [job.seed for job in part_of(jobs, (2, 3))]
+    [1, 4]
+    """
+    i, n = shard
+    return list(jobs[i - 1 :: n])
+
+
+def expected_seconds(jobs: Sequence[Job], entries: Sequence[Entry]) -> float | None:
+    """Return how long jobs will take, from recorded runs of the same tier and budget; None without any.
+
+    The median of the same method counts, else that of all methods.  Other devices take other times.
+
+    Examples
+    --------
+    >>> job = Job(experiment="demo", method="laf", seed=0, tier="open", budget="cpu", config={})
+    >>> expected_seconds([job, job], []) is None
+    True
+    """
+    total = 0.0
+    for job in jobs:
+        alike = [e for e in entries if (e.tier, e.budget) == (job.tier, job.budget)]
+        same = [e.seconds for e in alike if e.method == job.method] or [e.seconds for e in alike]
+        if not same:
+            return None
+        total += statistics.median(same)
+    return total
+
+
+def sweep(
+    experiment: Experiment,
+    tier: str,
+    budget: str,
+    *,
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    shard: tuple[int, int] = (1, 1),
+    root: str | os.PathLike | None = None,
+    workspace: str | os.PathLike = "runs/sweeps",
+    folder: str | os.PathLike | None = None,
+    accelerator: str = "auto",
+    again: bool = False,
+    tell: bool = True,
+) -> Progress:
+    """Run what is missing of an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What to run.
+    tier, budget : str
+        On which faces, with how much computing.
+    seeds : sequence of int, optional
+        By default as many as the experiment takes for the budget.
+    methods : sequence of str, optional
+        Only these.
+    shard : (int, int), optional
+        ``(i, n)``: of n equal parts of the jobs, the i-th.
+    root : path-like, optional
+        Where the tier's data are.
+    workspace : path-like, optional
+        Where unfinished runs are kept.
+    folder : path-like, optional
+        The ledger's folder; by default the one of this checkout.
+    accelerator : str, optional
+        Device; "auto" takes a GPU if there is one.
+    again : bool, optional
+        Run also what is recorded, and replace it.
+    tell : bool, optional
+        Say on standard error what is being done and how long it takes.
+
+    Returns
+    -------
+    Progress
+        What was done; a job's error does not end the sweep.
+
+    Raises
+    ------
+    ConfigError
+        If the experiment has no such tier or method, or there is no ledger to record in.
+    """
+    if tier not in experiment.tiers:
+        raise ConfigError(
+            f"{experiment.name} runs on the tiers {', '.join(experiment.tiers)}, not on {tier!r}"
+        )
+    folder = default_folder() if folder is None else Path(folder)
+    if folder is None:
+        raise ConfigError("there is no data/results here to record in; name a folder, or set MTL_RESULTS")
+    workspace = Path(workspace) / experiment.name
+    jobs = experiment.jobs(
+        tier, budget, list(seeds if seeds is not None else range(experiment.seeds[budget]))
+    )
+    if methods is not None:
+        known = list(dict.fromkeys(job.method for job in jobs))
+        if unknown := [method for method in methods if method not in known]:
+            raise ConfigError(f"{experiment.name} has no method {unknown[0]!r}; it has {', '.join(known)}")
+        jobs = [job for job in jobs if job.method in methods]
+    jobs = part_of(jobs, shard)
+
+    progress = Progress()
+    recorded = {entry.key for entry in read(experiment.name, folder)}
+    todo = [job for job in jobs if again or job.key not in recorded]
+    progress.before = len(jobs) - len(todo)
+
+    def say(text: str) -> None:
+        if tell:
+            print(text, file=sys.stderr, flush=True)
+
+    def forecast(rest: Sequence[Job]) -> str:
+        seconds = expected_seconds(rest, read(experiment.name, folder))
+        return "" if seconds is None else f"; about {seconds / 60:.1f} minutes to go, by recorded runs"
+
+    say(f"{experiment.name}: {experiment.title}; {len(todo)} of {len(jobs)} runs to do{forecast(todo)}")
+    for number, job in enumerate(todo, 1):
+        lock = FileLock(workspace / "claims" / f"{job.slug}.lock")
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            claim = lock.acquire(timeout=0)
+        except Timeout:
+            progress.elsewhere += 1
+            continue
+        with claim:
+            if not again and job.key in {entry.key for entry in read(experiment.name, folder)}:
+                progress.elsewhere += 1  # another process has finished it since
+                continue
+            started = time.monotonic()
+            try:
+                outcome = experiment.run(
+                    job, workspace / job.slug, None if root is None else Path(root), accelerator
+                )
+            except MtlError as error:
+                progress.failed.append((job, str(error)))
+                say(f"[{number}/{len(todo)}] {job.slug} failed: {error}")
+                continue
+            seconds = time.monotonic() - started
+            names = {}
+            for what, text in outcome.files.items():
+                names[what] = f"{experiment.name}/{job.slug}.{what}.json"
+                atomic.write_text(folder / names[what], text)
+            record(
+                Entry(
+                    experiment=experiment.name,
+                    method=job.method,
+                    seed=job.seed,
+                    tier=tier,
+                    budget=budget,
+                    metrics=outcome.metrics,
+                    config=dict(job.config),
+                    device=outcome.device,
+                    seconds=round(seconds, 2),
+                    memory=round(outcome.memory, 1),
+                    files=names,
+                ),
+                folder,
+                replace=again,
+            )
+            shutil.rmtree(workspace / job.slug, ignore_errors=True)
+            progress.done.append(job)
+            say(f"[{number}/{len(todo)}] {job.slug}: {seconds:.1f} s{forecast(todo[number:])}")
+    return progress
