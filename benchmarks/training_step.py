@@ -2,7 +2,7 @@ r"""Time and memory of one training step, for every way of sharing, with and wit
 
 Run from the root of the repository::
 
-    python benchmarks/training_step.py            # on a GPU the paper's batch; on a CPU two small ones: half an hour
+    python benchmarks/training_step.py            # on a GPU the paper's batch; on a CPU two small ones: ten minutes
     python benchmarks/training_step.py --quick    # a toy network: under a minute
     python benchmarks/training_step.py --record   # also writes data/results/training_step_benchmark.csv
 
@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import csv
 import datetime
+import functools
 import io
 import math
 import os
@@ -400,11 +401,17 @@ def saved_per_picture(width: int, blocks: tuple[int, ...], pixels: int, size: in
     return total
 
 
+@functools.lru_cache
+def count(width: int, blocks: tuple[int, ...]) -> int:
+    """Parameters of one ResNet."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in resnet34(1, width, blocks).parameters())
+
+
 def memory_rows(config: TrainConfig, batch: int, mixed: bool) -> dict[str, dict[str, float]]:
     """MB of weights, gradients, momentum, activations and what is passing, for two tasks, by arm."""
     size = 2 if mixed else 4
-    with torch.device("meta"):
-        one = sum(p.numel() for p in resnet34(1, config.width, config.blocks).parameters())
+    one = count(config.width, config.blocks)
     kept = batch * saved_per_picture(config.width, config.blocks, config.pixels, size) / MB
     # In flight: the gradients of the two maps around the largest batch norm, and its result.
     largest = 3 * batch * size * config.width * math.ceil(config.pixels / 2) ** 2 / MB
@@ -447,7 +454,7 @@ def memory_table(rows: list[dict], check: bool) -> None:
         kept = (parts[1]["activations"] - parts[0]["activations"]) / 64
         print(
             f"check at width 16 on the CPU: from 32 + 32 to 96 + 96 pictures a process grows by {measured:.3f} MB for"
-            f" every two pictures; computed {computed / 64:.3f}, of which {kept:.3f} kept"
+            f" every two pictures; computed {computed / 64:.3f}, of which {kept:.3f} kept; ratio {(many - few) / computed:.2f}"
         )
         rows.append({"table": "memory check", "arm": "two plain networks, or LAF", "tasks": 2, "width": 16, "batch": 96,
                      "precision": "fp32", "megabytes": f"{many - few:.1f}", "ratio": f"{(many - few) / computed:.3f}"})  # fmt: skip

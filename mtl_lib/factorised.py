@@ -138,10 +138,13 @@ def compose(factors: Sequence[Tensor], kind: str, task: int | None = None) -> Fl
             result = torch.tensordot(result, sides[axis], dims=([axis], [1])).movedim(-1, axis)
         return result
     links = [*factors[:-1], factors[-1][:, which]]
+    if task is not None and len(links) > 2:  # of the last but one only what the task takes
+        links[-2:] = [torch.tensordot(links[-2], links[-1], dims=1).flatten(1, 2)]
     result = links[0][0]
     for link in links[1:]:
         result = torch.tensordot(result, link, dims=1)
-    return result[..., 0]
+    result = result[..., 0]
+    return result if task is None or len(factors) < 3 else result.unsqueeze(-1)
 
 
 class FactorisedShared(nn.Module):
