@@ -138,10 +138,13 @@ def compose(factors: Sequence[Tensor], kind: str, task: int | None = None) -> Fl
             result = torch.tensordot(result, sides[axis], dims=([axis], [1])).movedim(-1, axis)
         return result
     links = [*factors[:-1], factors[-1][:, which]]
+    if task is not None and len(links) > 2:  # of the last but one only what the task takes
+        links[-2:] = [torch.tensordot(links[-2], links[-1], dims=1).flatten(1, 2)]
     result = links[0][0]
     for link in links[1:]:
         result = torch.tensordot(result, link, dims=1)
-    return result[..., 0]
+    result = result[..., 0]
+    return result if task is None or len(factors) < 3 else result.unsqueeze(-1)
 
 
 class FactorisedShared(nn.Module):
@@ -163,13 +166,14 @@ class FactorisedShared(nn.Module):
     nets : ModuleList
         The networks, with what is private: biases, norms and all that is not factorised.
     factors : ModuleList of ParameterList
-        For every name its factors.
+        For every name its factors, those with more than three axes as matrices; see :meth:`factors_of`.
     """
 
     def __init__(self, nets: Sequence[nn.Module], names: Sequence[str], kind: str, tolerance: float | int):
         super().__init__()
         self.names, self.kind = tuple(names), checked_kind(kind)
         self.factors = nn.ModuleList()
+        self._shapes: list[list[torch.Size]] = []
         self._places: list[
             list[list[tuple[str, str]]]
         ] = []  # layer, task, every place where the weight is used
@@ -177,7 +181,10 @@ class FactorisedShared(nn.Module):
             weights = [net.get_parameter(name) for net in nets]
             stack = paper_order(torch.stack([w.detach() for w in weights]))
             found = decompose(stack, self.kind, tolerance)
-            self.factors.append(nn.ParameterList([nn.Parameter(f) for f in found]))
+            self._shapes.append([f.shape for f in found])
+            # As matrices where they have more axes than three, which a change to channels last would mistake.
+            flat = [f.flatten(1) if f.ndim > 3 else f for f in found]
+            self.factors.append(nn.ParameterList([nn.Parameter(f) for f in flat]))
             self._places.append([_take_out(net, w) for net, w in zip(nets, weights, strict=True)])
         self.nets = nn.ModuleList(nets)
 
@@ -186,11 +193,15 @@ class FactorisedShared(nn.Module):
         """The number of tasks, T."""
         return len(self.nets)
 
+    def factors_of(self, layer: int) -> list[Tensor]:
+        """Return one layer's factors in the shapes that :func:`decompose` gives."""
+        return [f.view(shape) for f, shape in zip(self.factors[layer], self._shapes[layer], strict=True)]
+
     def weight(self, layer: int, task: int) -> Tensor:
         """Return one layer's weight of one task, in PyTorch's layout; differentiable by the factors."""
         # In full precision: a product of rounded factors would be a rounded weight.
         with torch.autocast(self.factors[layer][0].device.type, enabled=False):
-            return torch_order(compose(list(self.factors[layer]), self.kind, task))[0]
+            return torch_order(compose(self.factors_of(layer), self.kind, task))[0]
 
     def forward(self, x: Any, task: int) -> Any:
         """Return the output of task ``task``'s network for ``x``."""
@@ -214,18 +225,18 @@ class FactorisedShared(nn.Module):
     def joined(self) -> dict[str, Tensor]:
         """Return name -> the stack [T, ...], multiplied out, for measures of sharing."""
         return {
-            name: torch_order(compose(list(factors), self.kind))
-            for name, factors in zip(self.names, self.factors, strict=True)
+            name: torch_order(compose(self.factors_of(layer), self.kind))
+            for layer, name in enumerate(self.names)
         }
 
     def ranks(self) -> dict[str, tuple[int, ...]]:
         """Return name -> ranks: K for laf, one per axis for tucker, one per link for tt."""
         found = {}
-        for name, factors in zip(self.names, self.factors, strict=True):
+        for name, shapes in zip(self.names, self._shapes, strict=True):
             if self.kind == "tt":
-                found[name] = tuple(f.shape[2] for f in list(factors)[:-1])
+                found[name] = tuple(shape[2] for shape in shapes[:-1])
             else:
-                found[name] = tuple(f.shape[1] for f in list(factors)[1:])
+                found[name] = tuple(shape[1] for shape in shapes[1:])
         return found
 
     def extra_repr(self) -> str:

@@ -161,7 +161,11 @@ class Regulariser:
         if self.penalty is None or not stacks:
             return next((t[0].new_zeros(()) for t in stacks.values()), torch.zeros(()))
         self.penalty.gamma = self.strength(self.steps)
-        return self.penalty(stacks) if self.proximal else self.penalty.add_gradient_(stacks)
+        if not self.proximal:
+            return self.penalty.add_gradient_(stacks)
+        if isinstance(self.penalty, TraceNormPenalty):  # all layers in one pass; LAF has a single term
+            return self.penalty.gamma * torch.cat(list(self.penalty.terms(stacks).values())).sum()
+        return self.penalty(stacks)
 
     @torch.no_grad()
     def after_step_(self, stacks: Stacks, rate: float | int) -> None:

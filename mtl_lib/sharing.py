@@ -24,8 +24,13 @@ DEFAULT_TYPES = (*CONVOLUTIONS, nn.Linear, nn.MultiheadAttention)
 
 def _own_weights(name: str, module: nn.Module) -> list[str]:
     """Names of the parameters that a module itself holds and that have at least two axes."""
-    own = module.named_parameters(prefix=name, recurse=False)
-    return [key for key, value in own if not nn.parameter.is_lazy(value) and value.ndim >= 2]
+    own = module.named_parameters(recurse=False)
+    # Attention's bias_k and bias_v are 1 x 1 x E: biases, whatever their axes.
+    return [
+        f"{name}.{key}" if name else key
+        for key, value in own
+        if not nn.parameter.is_lazy(value) and value.ndim >= 2 and not key.startswith("bias")
+    ]
 
 
 def select_weights(module: nn.Module, layers: Layers = None) -> list[str]:
@@ -149,7 +154,7 @@ class SoftShared(nn.Module):
         super().__init__()
         self.nets = nn.ModuleList(nets)
         self.names = tuple(names)
-        self.joined()
+        self.stacks()
 
     @property
     def tasks(self) -> int:
@@ -168,8 +173,11 @@ class SoftShared(nn.Module):
         dict of str to tuple of Parameter
             What the penalties of :mod:`mtl_lib.trace_norm` take.
         """
-        self.joined()
-        return self._parameters_by_name()
+        found = self._parameters_by_name()
+        for weights in found.values():
+            if not _side_by_side(weights):
+                _lay_side_by_side(weights)
+        return found
 
     def joined(self) -> dict[str, Tensor]:
         """Return name -> the stack [T, ...] itself, as a view that shares the parameters' memory.
@@ -179,9 +187,7 @@ class SoftShared(nn.Module):
         of the parameters are untouched.
         """
         result = {}
-        for name, weights in self._parameters_by_name().items():
-            if not _side_by_side(weights):
-                _lay_side_by_side(weights)
+        for name, weights in self.stacks().items():
             first = weights[0].detach()
             shape, stride = (len(weights), *first.shape), (first.numel(), *first.stride())
             result[name] = first.as_strided(shape, stride)
@@ -225,6 +231,10 @@ def soft_share(
     initialise: Callable[[nn.Module], Any] | None = None,
 ) -> SoftShared:
     """Copy a network once per task and stack the copies' weights.
+
+    Stacks have PyTorch's axes.  TT, which alone minds their order, takes the second for channels and the first
+    for filters; in a *transposed* convolution these two have changed places.  The projections of an attention
+    layer's queries, keys and values are one weight to PyTorch, and one stack here.
 
     Parameters
     ----------

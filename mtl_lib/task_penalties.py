@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mtl_lib import task_rows
 from mtl_lib.errors import ConfigError
+from mtl_lib.gram import blocks
 
 Stacks = Mapping[str, Sequence[Tensor]]
 
@@ -109,17 +110,11 @@ class TaskPenalty:
             return self._walk({}, lambda tensors: tensors[0])
 
         def add(tensors: Sequence[Tensor]) -> Tensor:
-            into = task_rows.gradients("", tensors)
             rows = task_rows.flat(tensors)[0]
-            value, gradients = self._value_and_gradient(rows)
-            order = task_rows.memory_order(tensors[0])
-            own = rows[0].data_ptr() == tensors[0].data_ptr()
-            for target, weight, gradient in zip(into, tensors, gradients, strict=True):
-                if target is not None:
-                    # A row runs through the weight in the order in which it lies in memory.
-                    place = target.permute(order) if own else target
-                    shape = weight.permute(order).shape if own else weight.shape
-                    place.add_(gradient.view(shape), alpha=self.gamma)
+            targets, scattered = _flat_targets(tensors, rows)
+            value = self._add_gradient_(rows, targets)
+            for place, target in scattered:
+                place.add_(target.view(place.shape))
             return value
 
         return self._walk(stacks, add)
@@ -165,7 +160,8 @@ class TaskPenalty:
     def _value(self, rows: Sequence[Tensor]) -> Tensor:
         raise NotImplementedError
 
-    def _value_and_gradient(self, rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _add_gradient_(self, rows: Sequence[Tensor], into: Sequence[Tensor | None]) -> Tensor:
+        """Add gamma times the gradient to flat rows, and return the value without gamma."""
         raise NotImplementedError
 
     def _shrink_(self, rows: Sequence[Tensor], tau: float) -> None:
@@ -200,10 +196,12 @@ class NormOnly(TaskPenalty):
     def _value(self, rows: Sequence[Tensor]) -> Tensor:
         return torch.stack([length(row) for row in rows]).sum()
 
-    def _value_and_gradient(self, rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _add_gradient_(self, rows: Sequence[Tensor], into: Sequence[Tensor | None]) -> Tensor:
         lengths = [length(row) for row in rows]
-        gradients = [row * _inverse(size).to(row.dtype) for row, size in zip(rows, lengths, strict=True)]
-        return torch.stack(lengths).sum(), gradients
+        for row, size, target in zip(rows, lengths, into, strict=True):
+            if target is not None:
+                target.addcmul_(row, (self.gamma * _inverse(size)).to(row.dtype))
+        return torch.stack(lengths).sum()
 
     def _shrink_(self, rows: Sequence[Tensor], tau: float) -> None:
         for row in rows:
@@ -261,35 +259,79 @@ class Deviation(TaskPenalty):
     """
 
     @staticmethod
-    def _parts(rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-        """Mean, deviations, length of all deviations together, sum of the rows' lengths."""
-        # Seen from the first task: exactly 0 for equal tasks, which a plain mean of three need not be.
-        seen = [row - rows[0] for row in rows[1:]]
-        mean = rows[0].clone()
-        for difference in seen:
-            mean.add_(difference, alpha=1 / len(rows))
-        deviations = [row - mean for row in rows]
-        spread = torch.stack([length(d) for d in deviations]).norm()
-        return mean, deviations, spread, torch.stack([length(row) for row in rows]).sum()
+    def _sizes(rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Length of all deviations together, and the rows' lengths."""
+        lengths = [length(row) for row in rows]
+        if len(rows) == 1:
+            return torch.zeros_like(lengths[0]), lengths
+        sums = []
+        for columns in blocks(rows):
+            seen = _seen_from_first(rows, columns)
+            # |D|^2 of what is seen from the first task: sum of squares minus the square of the sum over T.
+            total = seen[0] if len(seen) == 1 else torch.stack(seen).sum(0)
+            squares = torch.stack([length(each) for each in (*seen, total)]).square()
+            sums.append(squares[:-1].sum() - squares[-1] / len(rows))
+        return torch.stack(sums).sum().clamp_min(0).sqrt(), lengths
 
     def _value(self, rows: Sequence[Tensor]) -> Tensor:
-        _, _, spread, total = self._parts(rows)
-        return math.sqrt(len(rows)) * spread * _inverse(total)
+        spread, lengths = self._sizes(rows)
+        return math.sqrt(len(rows)) * spread * _inverse(torch.stack(lengths).sum())
 
-    def _value_and_gradient(self, rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        _, deviations, spread, total = self._parts(rows)
-        root, by_total = math.sqrt(len(rows)), _inverse(total)
+    def _add_gradient_(self, rows: Sequence[Tensor], into: Sequence[Tensor | None]) -> Tensor:
+        spread, lengths = self._sizes(rows)
+        root, by_total = math.sqrt(len(rows)), _inverse(torch.stack(lengths).sum())
         value = root * spread * by_total
-        outward = root * _inverse(spread) * by_total
-        gradients = [
-            d.mul_(outward.to(d.dtype)).addcmul_(row, -(value * by_total * _inverse(length(row))).to(d.dtype))
-            for d, row in zip(deviations, rows, strict=True)
-        ]
-        return value, gradients
+        outward = (self.gamma * root * _inverse(spread) * by_total).to(rows[0].dtype)
+        inward = [(-self.gamma * value * by_total * _inverse(size)).to(rows[0].dtype) for size in lengths]
+        for columns in blocks(rows):
+            _, deviations = _mean_and_deviations(rows, columns)
+            for row, target, deviation, back in zip(rows, into, deviations, inward, strict=True):
+                if target is not None:
+                    target[columns].addcmul_(deviation, outward).addcmul_(row[columns], back)
+        return value
 
     def _shrink_(self, rows: Sequence[Tensor], tau: float) -> None:
-        mean, deviations, spread, total = self._parts(rows)
-        reach = tau * math.sqrt(len(rows)) * _inverse(total)
-        factor = (1 - reach * _inverse(spread)).clamp_min(0).to(mean.dtype)
-        for row, deviation in zip(rows, deviations, strict=True):
-            torch.addcmul(mean, deviation, factor, out=row)
+        spread, lengths = self._sizes(rows)
+        reach = tau * math.sqrt(len(rows)) * _inverse(torch.stack(lengths).sum())
+        factor = (1 - reach * _inverse(spread)).clamp_min(0).to(rows[0].dtype)
+        for columns in blocks(rows):
+            mean, deviations = _mean_and_deviations(rows, columns)
+            for row, deviation in zip(rows, deviations, strict=True):
+                torch.addcmul(mean, deviation, factor, out=row[columns])
+
+
+def _seen_from_first(rows: Sequence[Tensor], columns: slice) -> list[Tensor]:
+    """Differences from the first task: exactly 0 between equal tasks, which deviations from a mean need not be."""
+    first = rows[0][columns]
+    return [row[columns] - first for row in rows[1:]]
+
+
+def _mean_and_deviations(rows: Sequence[Tensor], columns: slice) -> tuple[Tensor, list[Tensor]]:
+    """Mean over tasks, and every task's deviation from it, of a block of columns."""
+    seen = _seen_from_first(rows, columns)
+    shift = torch.zeros_like(rows[0][columns])
+    for each in seen:
+        shift.add_(each, alpha=1 / len(rows))
+    return rows[0][columns] + shift, [-shift, *(each.sub_(shift) for each in seen)]
+
+
+def _flat_targets(
+    tensors: Sequence[Tensor], rows: Sequence[Tensor]
+) -> tuple[list[Tensor | None], list[tuple[Tensor, Tensor]]]:
+    """Gradients as flat rows in the order of the weights' rows.
+
+    Where a gradient lies in memory in another order: a row of zeros, and the pair (gradient, row) that is to be
+    added up at the end.
+    """
+    own = rows[0].data_ptr() == tensors[0].data_ptr()
+    order = task_rows.memory_order(tensors[0]) if own else tuple(range(tensors[0].ndim))
+    targets: list[Tensor | None] = []
+    scattered = []
+    for gradient, row in zip(task_rows.gradients("", tensors), rows, strict=True):
+        place = None if gradient is None else gradient.permute(order)
+        if place is None or place.is_contiguous():
+            targets.append(None if place is None else place.view(-1))
+        else:
+            targets.append(torch.zeros_like(row))
+            scattered.append((place, targets[-1]))
+    return targets, scattered

@@ -200,13 +200,13 @@ def add_polars(
 
 
 @in_full_precision
-def shrink_(tensors: Sequence[Tensor], tau: float | int, method: Method) -> None:
-    """Singular-value thresholding, in place, of the matrix whose rows are the tensors.
+def shrink_(layers: Sequence[Sequence[Tensor]], tau: float | int, method: Method) -> None:
+    """Singular-value thresholding, in place, of the matrices whose rows are the tensors of a layer.
 
     Parameters
     ----------
-    tensors : sequence of Tensor
-        T tensors of one shape.
+    layers : sequence of sequences of Tensor
+        For every layer T tensors of one shape.
     tau : float
         How much every singular value loses.
     method : str, Randomized or NewtonSchulz
@@ -215,16 +215,23 @@ def shrink_(tensors: Sequence[Tensor], tau: float | int, method: Method) -> None
     Examples
     --------
     >>> w = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])]
-    >>> shrink_(w, 1.0, "auto")
+    >>> shrink_([w], 1.0, "auto")
     >>> [row.round(decimals=6).abs() for row in w]
     [tensor([2., 0.]), tensor([0., 0.])]
     """
-    rows, own = flat(tensors)
-    if not (own and is_direct(tensors, method)):
+    groups: dict[int, list[Sequence[Tensor]]] = {}
+    for tensors in layers:
+        rows, own = flat(tensors)
+        if own and is_direct(tensors, method):
+            groups.setdefault(len(rows), []).append(
+                rows
+            )  # decomposed together, as their small algebra is overhead
+            continue
         shrunk = singular_value_threshold(torch.stack([t.detach().reshape(-1) for t in tensors]), tau, method)
         for tensor, row in zip(tensors, shrunk, strict=True):
             tensor.detach().copy_(row.view(tensor.shape))
-        return
-    for columns, block in mixed(rows, shrinkage(_decompose(rows, method), tau)):
-        for row, part in zip(rows, block, strict=True):
-            row[columns] = part
+    for group in groups.values():
+        for rows, factor in zip(group, _factors(group, method, "accurate"), strict=True):
+            for columns, block in mixed(rows, shrinkage(factor, tau)):
+                for row, part in zip(rows, block, strict=True):
+                    row[columns] = part

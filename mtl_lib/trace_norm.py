@@ -379,7 +379,9 @@ class TraceNormPenalty:
             )
         if not 0 <= step_size < math.inf:
             raise ConfigError(f"step_size is {step_size}; it must be at least 0 and finite")
-        for _, tensors, weights in self._layers(stacks):
-            tau = step_size * self.gamma * weights[0]
-            if tau:
-                task_rows.shrink_(tensors, tau, self.method)
+        layers = list(self._layers(stacks))
+        tau = (
+            step_size * self.gamma * (layers[0][2][0] if layers else 0.0)
+        )  # LAF has one weight, for all layers
+        if tau:
+            task_rows.shrink_([tensors for _, tensors, _ in layers], tau, self.method)

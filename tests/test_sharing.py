@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.errors import ConfigError
+from mtl_lib.regularisers import make_penalty
 from mtl_lib.sharing import MultiTaskNet, reinitialise, select_weights, soft_share
 
 
@@ -112,6 +113,48 @@ def test_default_selection_takes_weights_and_leaves_norms_and_biases():
         "up.weight",  # down uses the same parameter; it is stacked once
     }
     assert soft_share(resnet34(width=2), 2).names == tuple(shareable_layers(resnet34(width=2)))
+
+
+LAYERS = {
+    "Conv1d": (lambda: nn.Conv1d(2, 3, 2), ["weight"]),
+    "Conv2d": (lambda: nn.Conv2d(4, 6, (2, 3), groups=2), ["weight"]),
+    "Conv3d": (lambda: nn.Conv3d(2, 3, 2), ["weight"]),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(2, 3, 2), ["weight"]),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(2, 3, 2), ["weight"]),
+    "ConvTranspose3d": (lambda: nn.ConvTranspose3d(2, 3, 2), ["weight"]),
+    "Linear": (lambda: nn.Linear(3, 2), ["weight"]),
+    "attention": (
+        lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True),
+        ["in_proj_weight", "out_proj.weight"],
+    ),
+    "attention, other sizes": (
+        lambda: nn.MultiheadAttention(4, 2, kdim=3, vdim=5),
+        ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"],
+    ),
+    "transformer": (
+        lambda: nn.TransformerEncoderLayer(4, 2, 6),
+        ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["laf", "tucker", "tt", "norm_only", "deviation"])
+@pytest.mark.parametrize("layer", sorted(LAYERS))
+def test_every_kind_of_layer_is_stacked_and_penalised(layer, kind):
+    """Each stack alone has a value; pushed along the negative gradient the penalty falls, for three tasks."""
+    make, names = LAYERS[layer]
+    torch.manual_seed(0)
+    shared = soft_share(make(), 3, init="independent")
+    assert list(shared.names) == names
+    stacks = shared.stacks()
+    penalty = make_penalty(kind, 1.0)
+    for name in names:
+        before = penalty.add_gradient_({name: stacks[name]})
+        with torch.no_grad():
+            for weight in stacks[name]:
+                assert weight.grad.abs().max() > 0
+                weight -= 1e-3 * weight.grad
+        assert 0 < penalty({name: stacks[name]}) < before
 
 
 def test_selection_by_name_type_and_predicate():

@@ -181,6 +181,21 @@ def test_every_form_trains_all_that_it_has_and_is_restored(form, tasks):
     assert all(isinstance(w, nn.Parameter) for ws in net.stacks().values() for w in ws)
 
 
+@pytest.mark.parametrize("form", sorted(ALL_FORMS))
+def test_every_form_takes_a_step_as_configured(form):
+    """In the layout of the book's runs, with the adversary and a regulariser."""
+    config = TrainConfig.for_budget("smoke", **{**ALL_FORMS[form], "pixels": 32, "channels_last": True})
+    networks = Networks(config, [Expression(tuple("abcd")[:n], torch.ones(n)) for n in (3, 4)])
+    regulariser = make_regulariser(config, networks.net.stacks())
+    before = [p.detach().clone() for p in networks.parameters()]
+    outputs, domain, _ = networks(pictures(2), 0.5)
+    (domain + sum(o.square().mean() for o in outputs)).backward()
+    assert regulariser.add_gradient_(networks.net.stacks()) >= 0
+    torch.optim.SGD(networks.parameters(), lr=0.1).step()
+    regulariser.after_step_(networks.net.stacks(), 0.1)
+    assert not any(torch.equal(a, b) for a, b in zip(before, networks.parameters(), strict=True))
+
+
 # -------------------------------------------------------------------------------------------- hard sharing
 
 
@@ -458,7 +473,7 @@ def test_factors_receive_the_gradient_of_what_they_make():
     x = torch.randn(5, 1, 4, 4)
     shared(x, 1).square().sum().backward()
     found = [f.grad.clone() for factors in shared.factors for f in factors]
-    weights = {name: compose(list(f), "tucker") for name, f in zip(shared.names, shared.factors, strict=True)}
+    weights = {name: compose(shared.factors_of(i), "tucker") for i, name in enumerate(shared.names)}
     state = {
         "0.weight": weights["0.weight"][..., 1].permute(3, 2, 0, 1),
         "2.weight": weights["2.weight"][..., 1].T,
