@@ -1,8 +1,8 @@
 """What a run will need, told before it starts: memory from shapes, time from a few small batches.
 
 Memory is a sum of parts that can be counted: weights, gradients, momentum, the data on the device, and what
-the forward pass keeps for the backward pass.  The last is found by watching one small batch: autograd says
-which tensors it saves.  It grows with the batch, nothing else does.
+the forward pass keeps for the backward pass.  The last is found by watching two small batches: autograd says
+which tensors it saves.  It grows with the batch, hardly anything else does.
 
 Time is measured, not computed: two small batches give the line "so much per pass, so much per picture", and
 what does not depend on the batch (penalty, optimiser) is timed as it is.
@@ -120,7 +120,7 @@ def predict_memory(
     base: float = 0.0,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Memory:
-    """Count what training will need at its peak, from one small forward pass.
+    """Count what training will need at its peak, from two small forward passes.
 
     Parameters
     ----------
@@ -155,20 +155,26 @@ def predict_memory(
     (True, True, True)
     """
     trained = sum(p.numel() * p.element_size() for p in networks.parameters() if p.requires_grad) / MB
-    small = _first(batches, max(PROBES))
-    own = [*networks.parameters(), *networks.buffers(), *(b.images for b in small)]
+    kept = {}
+    for count in PROBES:
+        small = _first(batches, count)
+        own = [*networks.parameters(), *networks.buffers(), *(b.images for b in small)]
 
-    def forward() -> Tensor:
-        with autocast():
-            return _total(networks, tasks, small)
+        def forward(small: Sequence[Batch] = small) -> Tensor:
+            with autocast():
+                return _total(networks, tasks, small)
 
-    per_picture = saved_bytes(forward, own) / max(PROBES) / MB
+        kept[count] = saved_bytes(forward, own) / MB
+    # A part is kept whatever the batch: weights rounded to 16 bits, say.
+    few, many = PROBES
+    per_picture = (kept[many] - kept[few]) / (many - few)
+    fixed = kept[few] - few * per_picture
     pictures = config.batch_size / processes / config.accumulate
     return Memory(
         weights=sum(p.numel() * p.element_size() for p in networks.parameters()) / MB,
         gradients=trained * (2 if processes > 1 else 1),
         momentum=trained if config.momentum else 0.0,
-        activations=per_picture * pictures,
+        activations=fixed + per_picture * pictures,
         data=data,
         base=base,
     )

@@ -207,7 +207,10 @@ class Run:
         on_gpu = fabric.device.type == "cuda"
         batches = self.batches.batch(0)
         data = sum(b.images.numel() * b.images.element_size() for b in batches)
-        data += sum(faces.images.numel() for faces in sets) if on_gpu else 0  # else they are in `held`
+        pictures = [
+            getattr(faces, "images", None) for faces in sets
+        ]  # faces may also be drawn when asked for
+        data += sum(p.numel() for p in pictures if p is not None and p.is_cuda)  # others are in `held`
         about = {"processes": fabric.world_size, "autocast": fabric.autocast}
         with torch.random.fork_rng(devices=[fabric.device] if on_gpu else []):
             probe = copy.deepcopy(self.networks).train()  # the run itself is not touched

@@ -188,8 +188,9 @@ def train_step(run: Run) -> dict[str, Tensor]:
     progress, rate = run.step / config.steps, learning_rate(config, run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    batches = run.batches.batch(run.step)  # of all processes; this one takes its own pieces of it
-    pieces, first = fabric.world_size * config.accumulate, fabric.global_rank * config.accumulate
+    batches = run.batches.batch(run.step)  # of all processes; this one takes its own pieces
+    pieces = fabric.world_size * config.accumulate
+    first = fabric.global_rank * config.accumulate
 
     run.optimiser.zero_grad()
     seen = []
@@ -198,11 +199,14 @@ def train_step(run: Run) -> dict[str, Tensor]:
         with fabric.no_backward_sync(run.model, enabled=i + 1 < config.accumulate):
             outputs, domain, accuracy = run.model([batch.images for batch in own], progress)
             losses = [t.loss(o, b) for t, o, b in zip(run.tasks, outputs, own, strict=True)]
-            total = sum(w * loss for w, loss in zip(run.weights, losses, strict=True)) + domain
+            weighted = [w * loss for w, loss in zip(run.weights, losses, strict=True)]
+            total = sum(weighted) + domain
             fabric.backward(total / config.accumulate)
         seen.append(torch.stack([*losses, total, domain, accuracy]).detach())
     # This also undoes the scaling of 16-bit gradients; so the penalty's must come after it.
-    length = fabric.clip_gradients(run.model, run.optimiser, max_norm=config.clip, error_if_nonfinite=False)
+    length = fabric.clip_gradients(
+        run.model, run.optimiser, max_norm=config.clip, error_if_nonfinite=False
+    )  # fmt: skip
     stacks = run.networks.net.stacks()
     penalty = run.regulariser.add_gradient_(stacks)
     run.optimiser.step()

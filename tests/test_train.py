@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 from toy_faces import toy_config, toy_sets, unhooked
+from two_processes import Watched
 
 from mtl_lib import tasks
 from mtl_lib.adversary import ganin_ramp
 from mtl_lib.checkpoint import load_checkpoint
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from mtl_lib.loaders import TaskBatches
+from mtl_lib.processes import shard
 from mtl_lib.train import fit, learning_rate, read_log
 
 SETS = toy_sets()
@@ -261,7 +264,6 @@ def test_the_adversary_reaches_the_networks_with_reversed_sign(tmp_path):
 
     # Independent gradient of the domain loss, at the same start and on the same pictures.
     config = toy_config(ada=1.0, **settings)
-    from mtl_lib.loaders import TaskBatches
     from mtl_lib.run import LOOKS
 
     train = tasks.split_sets(config, SETS)["train"]
@@ -290,7 +292,121 @@ def test_both_tasks_are_learnt(tmp_path):
     assert result.validation["landmarks/nme"] < 0.6 * result.validation["landmarks/mean_shape_nme"]
 
 
+# ------------------------------------------------------------------------------- accumulation and schedules
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 8])
+def test_micro_batches_equal_the_large_batch_without_batch_norm(tmp_path, accumulate):
+    settings = {"batch_size": 8, "steps": 3, "gamma": 0.3, "ada": 1.0, "ada_ramp": False, "lr": 0.01}
+    for each in (1, accumulate):
+        config = toy_config(**settings, accumulate=each)
+        Watched(without=True).fit(config, SETS, out=tmp_path / str(each))
+    one, many = weights(tmp_path / "1"), weights(tmp_path / str(accumulate))
+    for key, value in one.items():
+        torch.testing.assert_close(
+            many[key], value, rtol=1e-4, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}"
+        )
+    for a, b in zip(*(read_log(tmp_path / str(each)) for each in (1, accumulate)), strict=True):
+        if a["event"] == "train":
+            for name in ("loss", "penalty", "expression", "landmarks", "domain"):  # of the whole batch
+                assert b[name] == pytest.approx(a[name], rel=1e-4)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts_with_class_weights_too():
+    task = tasks.Expression(("a", "b", "c"), torch.tensor([0.2, 1.0, 5.0]))
+    batch = TaskBatches([SETS["expression"]], 12).batch(0)[0]
+    output = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    parts = [shard([batch], i, 4)[0] for i in range(4)]
+    losses = [task.loss(o, b) for o, b in zip(output.split(3), parts, strict=True)]
+    torch.testing.assert_close(torch.stack(losses).mean(), task.loss(output, batch))
+
+
+def test_rates_warm_up_and_fall():
+    config = toy_config(lr=1.0, steps=40, warmup=4, schedule="step")
+    rates = [learning_rate(config, step) for step in range(40)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[19:21] == pytest.approx([1.0, 0.1]) and rates[29:31] == pytest.approx([0.1, 0.01])
+    half = [learning_rate(toy_config(lr=1.0, steps=40, warmup=4), step) for step in range(40)]
+    assert max(half) == half[3] and half[3:] == sorted(half[3:], reverse=True)
+
+
 # --------------------------------------------------------------------------- what is looked at, and chosen
+
+
+def test_a_run_stops_when_the_validation_score_has_not_risen_for_long_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "score", lambda measures: 1.0)
+    config = toy_config(steps=60, validate_every=2, save_every=2, patience=3)
+    result = run(tmp_path / "run", config)
+    assert result.finished and result.best_step == 2 and result.step == 2 + 3 * 2
+    assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 8
+    again = run(tmp_path / "run", config, resume=True)
+    assert again.finished and again.step == 8
+
+    def crash(done):
+        if done == 5:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", config, on_step=crash)
+    assert run(tmp_path / "cut", config, resume=True).step == 8
+    assert_same_run(tmp_path / "run", tmp_path / "cut")
+
+
+def test_the_log_holds_what_every_layer_shares(tmp_path):
+    run(tmp_path / "run", toy_config(steps=4, gamma=0.3, init="independent", ada=0.0))
+    log = read_log(tmp_path / "run")
+    start, first, last = log[0], log[1], log[-2]
+    assert (start["event"], first["event"], last["event"]) == ("start", "layers", "validation")
+    assert first["layers"]["tndr"] == [1.0] * 9
+    networks = stacked(tmp_path / "run")
+    config = toy_config(init="independent", ada=0.0)
+    before = tasks.Networks(config, tasks.make_tasks(config, SETS)).net.stacks()
+    for i, layer in enumerate(start["layers"]):
+        rows = networks[layer]
+        values, old = (
+            torch.linalg.svdvals(w)
+            for w in (rows, torch.stack([w.detach().flatten().double() for w in before[layer]]))
+        )
+        cosine = torch.nn.functional.cosine_similarity(rows[0], rows[1], dim=0)
+        expected = {
+            "cosine": cosine,
+            "scale_free": values.sum() / rows.norm(),
+            "tndr": values.sum() / old.sum(),
+        }
+        for name, value in expected.items():
+            assert last["layers"][name][i] == pytest.approx(value.item(), abs=2e-6), (layer, name)
+
+
+def test_tensorboard_reads_the_log_also_after_a_crash(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def crash(done):
+        if done == 5:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(tmp_path / "run", on_step=crash, tensorboard=True)
+    run(tmp_path / "run", resume=True, tensorboard=True)
+    seen = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    seen.Reload()
+    log = read_log(tmp_path / "run")
+    for event, name in (("train", "loss"), ("train", "penalty"), ("validation", "landmarks/nme")):
+        told = [(line["step"], line[name]) for line in log if line["event"] == event]
+        found = [(e.step, e.value) for e in seen.Scalars(f"{event}/{name}")]
+        assert [step for step, _ in found] == [step for step, _ in told]
+        assert [value for _, value in found] == pytest.approx([value for _, value in told])
+    cosine = [line["layers"]["cosine"][2] for line in log if line["event"] == "validation"]
+    assert [e.value for e in seen.Scalars("validation/layers/cosine/03")] == pytest.approx(cosine)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_equals_the_plain_one_up_to_rounding(tmp_path):
+    for compiled in (False, True):
+        run(tmp_path / str(compiled), toy_config(steps=3, lr=0.01, compile=compiled))
+    one, two = weights(tmp_path / "False", start="model"), weights(tmp_path / "True", start="model")
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-4)
 
 
 def test_the_test_people_are_never_looked_at(tmp_path, whole):
@@ -391,10 +507,21 @@ def test_a_learning_rate_far_too_large_diverges_with_one_message(tmp_path):
     with pytest.raises(DivergenceError, match="not finite"):
         run(tmp_path / "run", toy_config(lr=1e30, steps=20))
     assert (
-        all(np.isfinite(v).all() for v in weights(tmp_path / "run").values() if v.is_floating_point())
+        all(v.isfinite().all() for v in weights(tmp_path / "run").values() if v.is_floating_point())
         if (tmp_path / "run/last.safetensors").exists()
         else True
     )
+
+
+def test_a_loss_that_explodes_is_divergence_before_it_is_infinite(tmp_path, monkeypatch):
+    from mtl_lib import train
+
+    monkeypatch.setattr(train, "EXPLODED", 1.2)
+    config = toy_config(lr=0.5, momentum=0.0, gamma=0.0, steps=40)
+    with pytest.raises(DivergenceError, match="times the first"):
+        run(tmp_path / "run", config)
+    losses = [line["loss"] for line in read_log(tmp_path / "run") if line["event"] == "train"]
+    assert losses and all(loss <= 1.2 * losses[0] for loss in losses)  # the last line was not written
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path, whole):
