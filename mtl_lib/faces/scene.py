@@ -1,7 +1,7 @@
 """What is in front of the camera: the person, the expression, the pose, the light, the kind of picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -250,3 +250,45 @@ def balanced_states(count: int, seed: int, classes: Sequence[str] = STATES) -> I
     """
     order = uniform(seed, torch.arange(count), 1, stream=9)[:, 0].argsort(stable=True)
     return order % len(classes)
+
+
+def states_in_proportion(count: int, seed: int, weights: Mapping[str, float | int]) -> Int64[Tensor, " N"]:
+    """One state per face, as often as ``weights`` says (to within one), in an order fixed by ``seed``.
+
+    What is left over after rounding down goes to the states with the largest remainders, so that the numbers
+    add up and nothing is drawn by chance but the order.
+
+    Parameters
+    ----------
+    count : int
+    seed : int
+    weights : mapping of str to number
+        Relative frequency of each of :data:`~mtl_lib.faces.states.STATES`; those not named do not occur.
+
+    Returns
+    -------
+    Tensor, int64, [N]
+
+    Raises
+    ------
+    ConfigError
+        If a name is no state, a weight is negative, or all are zero.
+
+    Examples
+    --------
+    >>> torch.bincount(states_in_proportion(10, 0, {"Happy": 3, "Sad": 1})).tolist()  # 7.5 and 2.5
+    [8, 0, 2]
+    """
+    if unknown := sorted(set(weights) - set(STATES)):
+        raise ConfigError(f"{', '.join(map(repr, unknown))}: no such state; they are {', '.join(STATES)}")
+    share = torch.tensor([float(weights.get(state, 0)) for state in STATES], dtype=torch.float64)
+    if bool((share < 0).any()) or not float(share.sum()) > 0:
+        raise ConfigError("the frequencies of states must not be negative, and not all zero")
+    exact = count * share / share.sum()
+    whole = exact.floor().long()
+    left_over = (whole - exact).argsort(stable=True)[: count - int(whole.sum())]
+    whole[left_over] += 1
+    states = torch.empty(count, dtype=torch.int64)
+    order = uniform(seed, torch.arange(count), 1, stream=9)[:, 0].argsort(stable=True)
+    states[order] = torch.repeat_interleave(torch.arange(len(STATES)), whole)
+    return states

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
+from mtl_lib.faces.rendered import RenderedFaces
 
 
 def split_by_person(
-    sets: Sequence[FaceSet], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
+    sets: Sequence[FaceSet | RenderedFaces], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> list[tuple[Tensor, ...]]:
     """Split several sets jointly so that each person falls into one part only.
 
@@ -24,7 +25,7 @@ def split_by_person(
 
     Parameters
     ----------
-    sets : sequence of FaceSet
+    sets : sequence of FaceSet or RenderedFaces
         Equal names in ``persons`` mean equal people, across sets too.
     fractions : sequence of float
         Sizes of the parts; they sum to 1.
