@@ -5,8 +5,8 @@ import torch
 
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.face_probe import (
+    ARMS,
     FACE_PROBE,
-    INPUTS,
     STRENGTHS,
     ProbeNet,
     linear_inputs,
@@ -67,15 +67,10 @@ def test_a_network_learns_posed_states_from_landmarks(posed):
 
 
 def test_the_sweep_runs_every_arm_once(tmp_path):
-    arms = {
-        f"{kind}-{given}-{strength}"
-        for kind in ("linear", "network")
-        for given in INPUTS
-        for strength in STRENGTHS
-    }
+    arms = {f"{kind}-{given}-{strength}" for kind in ARMS for given in ARMS[kind] for strength in STRENGTHS}
     jobs = FACE_PROBE.jobs("synthetic", "smoke", [0])
     assert len(jobs) == len(arms) and {job.method for job in jobs} == arms
-    some = ["linear-landmarks-subtle", "network-shuffled-posed"]
+    some = ["linear-landmarks-subtle", "network-both-posed"]
     sweep(FACE_PROBE, "synthetic", "smoke", seeds=[0], methods=some, workspace=tmp_path / "w", folder=tmp_path,
           accelerator="cpu", tell=False)  # fmt: skip
     assert [entry.method for entry in read("face_probe", tmp_path)] == some

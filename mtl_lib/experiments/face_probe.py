@@ -37,6 +37,9 @@ STRENGTHS = {"subtle": (0.2, 0.5), "posed": (0.9, 1.1)}
 INPUTS = ("pixels", "landmarks", "both", "shuffled", "chance")
 """``"shuffled"``: both, but the landmarks are another picture's.  ``"chance"``: landmarks, labels permuted."""
 
+ARMS = {"linear": INPUTS, "network": ("pixels", "landmarks", "both")}
+"""What each kind of probe is given in the experiment; the controls are made with the linear one, which is quick."""
+
 SIZES = {"smoke": (260, 1), "cpu": (4000, 10), "t4": (30_000, 20), "full": (100_000, 30)}
 """Faces, and passes of the network, by budget."""
 
@@ -287,8 +290,8 @@ def _jobs(tier: str, budget: str, seeds: Sequence[int]) -> list[Job]:
     found = []
     for seed in seeds:
         for strength, intensity in STRENGTHS.items():
-            for kind in ("linear", "network"):
-                for given in INPUTS:
+            for kind, inputs in ARMS.items():
+                for given in inputs:
                     config: dict[str, Any] = {
                         "probe": kind, "given": given, "strength": strength, "intensity": list(intensity),
                         "faces": count, "pixels": PIXELS, "passes": passes if kind == "network" else 0,
