@@ -24,12 +24,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.faces.base import FaceSet
+from mtl_lib.faces.base import FaceSet, joined
 from mtl_lib.faces.cache import fingerprint, through_cache
 from mtl_lib.faces.crops import box_square, cut, landmark_box, to_crop, whole_picture
 from mtl_lib.faces.marks import MARK, read_mark
 from mtl_lib.faces.reading import read_picture
-from mtl_lib.faces.reports import SetReport
+from mtl_lib.faces.reports import SetReport, joined_reports
 
 Damaged = Literal["refuse", "leave out"]
 
@@ -253,6 +253,19 @@ class FaceFolder:
         """
         if damaged not in ("refuse", "leave out"):
             raise ConfigError(f"damaged is {damaged!r}; it must be 'refuse' or 'leave out'")
+        # Each part has a cache of its own: preparing goes on where it stopped, and unions cost nothing more.
+        loaded = [self._load_part(name, size, cache, damaged, progress) for name in self._parts(part)]
+        if len(loaded) == 1 and part is not None:
+            return loaded[0]
+        name = self._title() if part is None else f"{self._title()} {part}"
+        faces = joined([faces for faces, _ in loaded], name)
+        report = joined_reports([report for _, report in loaded])
+        report.describe(faces)
+        return faces, report
+
+    def _load_part(
+        self, part: str, size: int, cache: str | os.PathLike | None, damaged: Damaged, progress: bool
+    ) -> tuple[FaceSet, SetReport]:
         entries, account = self._listed(part, damaged)
         key = ""
         if cache is not None:
@@ -397,7 +410,7 @@ class FaceFolder:
         return files + [here / name for name in self.CODE]
 
     def _build(
-        self, entries: list[Entry], account: Account, size: int, part: str | None, progress: bool
+        self, entries: list[Entry], account: Account, size: int, part: str, progress: bool
     ) -> tuple[FaceSet, SetReport]:
         report = account.report
         pixels = np.empty((len(entries), 1, size, size), dtype=np.uint8)
@@ -416,7 +429,7 @@ class FaceFolder:
             self._odd(entry, picture, report)
         if not kept:
             raise DataError(
-                f"no face of the part {part or 'all'!r} is left; `mtl data check --set {self.NAME} DIR` says why",
+                f"no face of the part {part!r} is left; `mtl data check --set {self.NAME} DIR` says why",
                 self.folder,
             )
         crop = torch.tensor(crops, dtype=torch.float32)
@@ -433,11 +446,10 @@ class FaceFolder:
             self.CLASSES,
             points,
             tuple(entry.person for entry in kept),
-            self._title() if part is None else f"{self._title()} {part}",
+            f"{self._title()} {part}",
             {"crop": crop, **extra},
         )
-        for name in self._parts(part):
-            report.counts[name] = (len(self._of_part(kept, name)), self.published.get(name))
+        report.counts[part] = (len(kept), self.published.get(part))
         report.describe(faces)
         return faces, report
 

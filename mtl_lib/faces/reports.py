@@ -143,7 +143,7 @@ class SetReport:
         >>> print(SetReport("toy", "toy", counts={"train": (9, 10)}).text())
         toy (toy)
           0 rows, 0 pictures kept
-          train: 9 of 10 published, 1 missing
+          train: 9 of 10 expected, 1 missing
         """
         lines = [f"{self.name} ({self.folder})", f"  {self.rows} rows, {self.kept} pictures kept"]
         for part, (found, published) in self.counts.items():
@@ -152,7 +152,7 @@ class SetReport:
                 continue
             gap = published - found
             missing = f", {gap} missing" if gap > 0 else f", {-gap} more than there should be" if gap else ""
-            lines.append(f"  {part}: {found} of {published} published{missing}")
+            lines.append(f"  {part}: {found} of {published} expected{missing}")
         lines += [f"  {line}" for line in self.summary]
         for title, reasons in (("left out", self.left_out), ("noted", self.notes)):
             for reason, all_names in reasons.items():
@@ -163,6 +163,26 @@ class SetReport:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def joined_reports(reports: Sequence[SetReport]) -> SetReport:
+    """The account of several parts of a set as one; what it holds is to be described anew.
+
+    Examples
+    --------
+    >>> parts = [SetReport("toy", "x", rows=2, left_out={"damaged": [name]}) for name in ("a.jpg", "b.jpg")]
+    >>> joined_reports(parts).left_out
+    {'damaged': ['a.jpg', 'b.jpg']}
+    """
+    whole = SetReport(reports[0].name, reports[0].folder)
+    for report in reports:
+        whole.rows += report.rows
+        whole.kept += report.kept
+        whole.counts |= report.counts
+        for mine, theirs in ((whole.left_out, report.left_out), (whole.notes, report.notes)):
+            for reason, names in theirs.items():
+                mine.setdefault(reason, []).extend(names)
+    return whole
 
 
 @dataclass
