@@ -119,4 +119,4 @@ def _load(path: Path) -> tuple[FaceSet, SetReport]:
         about["name"],
         extra,
     )
-    return faces, SetReport(**about["report"])
+    return faces, SetReport.from_dict(about["report"])

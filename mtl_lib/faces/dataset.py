@@ -295,7 +295,7 @@ class FaceFolder:
         for entry in _bar(entries, progress, self.TITLE):
             try:
                 picture, code = entry.read()
-                cut(picture, entry.crop(*picture.shape), 8)
+                _cut(picture, entry.crop(*picture.shape), 8, entry)
             except DataError as error:
                 account.damage("damaged or missing pictures", entry.name, error)
                 continue
@@ -312,7 +312,7 @@ class FaceFolder:
             hidden = any(name.startswith(".") for name in path.relative_to(self.folder).parts)
             if not hidden and path.name != MARK and path not in account.used and path.is_file():
                 report.note(NOT_USED, path.relative_to(self.folder).as_posix())
-        for part in self.PARTS:
+        for part in self._parts(None):
             report.counts[part] = (len(self._of_part(kept, part)), self.published.get(part))
         labels = [entry.label for entry in kept if entry.label is not None]
         tally = {name: labels.count(i) for i, name in enumerate(self.CLASSES)}
@@ -336,7 +336,7 @@ class FaceFolder:
     def _found(self) -> dict[str, int]:
         """Faces per part as far as tables and landmark files tell; what cannot be read counts 0."""
         found = {}
-        for part in self.PARTS:
+        for part in self._parts(None):
             try:
                 found[part] = len(self._entries(part, Account(SetReport(self.TITLE, ""), "leave out")))
             except DataError:

@@ -43,7 +43,7 @@ def write_mark(folder: str | os.PathLike, name: str, counts: Mapping[str, int], 
 
 
 def read_mark(folder: str | os.PathLike, name: str) -> dict | None:
-    """What the mark of a folder says; None if there is none.
+    """What the mark of a folder, or of the one above it, says; None if there is none.
 
     Raises
     ------
@@ -57,7 +57,9 @@ def read_mark(folder: str | os.PathLike, name: str) -> dict | None:
     """
     path = Path(folder) / MARK
     if not path.is_file():
-        return None
+        # Sets with a folder within the folder may be read from there; the mark lies at the top.
+        above = Path(folder).absolute().parent
+        return read_mark(above, name) if _is_of(above / MARK, name) else None
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         counts = {str(part): int(count) for part, count in about["counts"].items()}
@@ -73,3 +75,10 @@ def read_mark(folder: str | os.PathLike, name: str) -> dict | None:
             f"these are rendered faces in the layout of {of!r}, not of {name!r}; name --set {of}", path
         )
     return {**about, "counts": counts}
+
+
+def _is_of(mark: Path, name: str) -> bool:
+    try:
+        return json.loads(mark.read_text(encoding="utf-8"))["twin_of"] == name
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False

@@ -135,6 +135,17 @@ class SetReport:
         """For the cache."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "SetReport":
+        """Undo :meth:`to_dict`, also after JSON has made lists of the pairs in ``counts``.
+
+        Examples
+        --------
+        >>> SetReport.from_dict({"name": "toy", "folder": "x", "counts": {"train": [9, 10]}}).counts
+        {'train': (9, 10)}
+        """
+        return cls(**{**values, "counts": {part: tuple(pair) for part, pair in values["counts"].items()}})
+
     def text(self, names: int | None = 3) -> str:
         """The account in words, with at most this many names for each reason; None gives all of them.
 
