@@ -78,8 +78,9 @@ def test_where_it_may_lie(twin, tmp_path):
     assert alone.check().counts == {"train": (12, 5658), "profile": (4, 1906)}
     with pytest.raises(DataError, match="there is no test release here"):
         alone.load("test")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="Menpo 2D is not here; expected is one flat folder"):
-        Menpo(tmp_path)
+        Menpo(tmp_path / "empty")
 
 
 def test_profiles_in_the_test_release_are_kept_apart_too(copy):
