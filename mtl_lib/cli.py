@@ -15,26 +15,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mtl_lib.data_commands import DATA_COMMANDS, Tier, cache_folder
 from mtl_lib.errors import ConfigError, MtlError
 
-Tier = Literal["synthetic", "open", "paper"]  # the last is answered by a message, until its loaders are there
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
-
-
-def data_check(tier: Tier = "synthetic", root: Path | None = None) -> None:
-    """Read every picture of a data tier once and say what was found, what was left out, and why.
-
-    Parameters
-    ----------
-    tier
-        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs); "paper" (the paper's
-        own sets) cannot be read yet.
-    root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
-    """
-    from mtl_lib.faces.tiers import check_tier
-
-    print(check_tier(tier, root))
 
 
 def train(
@@ -60,9 +44,11 @@ def train(
     out
         The run's folder: configuration, checkpoints, log.
     tier
-        Data: "synthetic" or "open"; "paper" cannot be read yet.
+        Data: "synthetic" (rendered), "open" (two public sets) or "paper" (sets under agreements; which ones, say
+        --set expression_set=ckplus landmark_sets=300w).
     root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
+        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints. For "paper": the folder that
+        holds the sets.
     budget
         Preset of all settings; by default MTL_BUDGET, or "cpu" if that is not set.
     resume
@@ -150,20 +136,6 @@ def predict(
         print(predict_picture(trained, picture, out, box))
 
 
-def cache_folder() -> Path:
-    """Where prepared pictures are kept: ``MTL_CACHE``, or ``mtl_lib`` in the user's cache folder.
-
-    Examples
-    --------
-    >>> cache_folder().is_absolute()
-    True
-    """
-    if os.environ.get("MTL_CACHE"):
-        return Path(os.environ["MTL_CACHE"]).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "mtl_lib"
-
-
 def parse_settings(settings: Sequence[str], record: type) -> dict[str, object]:
     """Turn ``NAME=VALUE`` into values of the types that a dataclass's fields have.
 
@@ -226,7 +198,6 @@ def _boolean(text: str) -> bool:
 
 
 COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict}
-DATA_COMMANDS = {"check": data_check}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -247,7 +218,12 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] == ["data"]:
-            tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+            return (
+                tyro.extras.subcommand_cli_from_dict(
+                    DATA_COMMANDS, prog="mtl data", description=_data.__doc__, args=args[1:]
+                )
+                or 0
+            )
         else:
             described = {**COMMANDS, "data": _data}
             tyro.extras.subcommand_cli_from_dict(
@@ -263,7 +239,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _data() -> None:
-    """Check data: see mtl data --help."""
+    """Get, check, prepare and look at data sets: see mtl data --help."""
 
 
 if __name__ == "__main__":

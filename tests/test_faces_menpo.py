@@ -128,3 +128,10 @@ def test_a_lost_profile_is_missed(copy):
     assert "profile: 3 of 4 expected, 1 missing" in str(report)
     (copy / MARK).unlink()
     assert "profile: 3 of 1906 expected" in str(Menpo(copy).check())
+
+
+def test_the_pictures_of_profiles_are_looked_at_too(copy):
+    (copy / "menpo_train_release/image00001p.jpg").write_bytes(b"\xff\xd8")
+    report = Menpo(copy).check()
+    [name] = report.notes["damaged pictures of profiles"]
+    assert "image00001p.jpg: " in name and not report.sound() and report.counts["profile"] == (3, 4)

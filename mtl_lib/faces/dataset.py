@@ -33,6 +33,9 @@ from mtl_lib.faces.reports import SetReport, joined_reports
 
 Damaged = Literal["refuse", "leave out"]
 
+ROLES = ("train", "validation", "test")
+"""What a part may be meant for; ``extra["role"]`` is an index into this."""
+
 NOT_USED = "files that belong to no face, not used"
 
 
@@ -80,7 +83,8 @@ class Entry:
         DataError
             If the file is missing or is not a whole picture.
         """
-        gray, _ = read_picture(self.picture, self.table, self.line)
+        # A table that names the picture in a line can be mended there; landmarks beside it cannot.
+        gray, _ = read_picture(self.picture, self.table if self.line is not None else None, self.line)
         return gray, hashlib.sha256(self.picture.read_bytes()).digest()
 
     def crop(self, height: int, width: int) -> tuple[float, float, float]:
@@ -127,7 +131,28 @@ class Account:
         """
         if self.damaged == "refuse":
             raise error
+        self.report.damaged += 1
         self.report.leave_out(reason, f"{name} ({error})")
+
+    def spoilt(self, reason: str, error: DataError) -> None:
+        """Note a damaged or missing file that costs no face by itself, or raise the error.
+
+        Raises
+        ------
+        DataError
+            ``error``, unless damaged files are to be passed over.
+
+        Examples
+        --------
+        >>> account = Account(SetReport("toy", "toy"), "leave out")
+        >>> account.spoilt("damaged box files", DataError("this is no file of boxes", "a.mat"))
+        >>> account.report.damaged, account.report.notes
+        (1, {'damaged box files': ['a.mat: this is no file of boxes']})
+        """
+        if self.damaged == "refuse":
+            raise error
+        self.report.damaged += 1
+        self.report.note(reason, str(error))
 
 
 class FaceFolder:
@@ -156,7 +181,8 @@ class FaceFolder:
     name on the command line, ``TITLE`` the one in texts, ``FOLDERS`` names that its folder is known to have,
     ``LAYOUT`` what should be in it and ``ORIGIN`` where it comes from (both for messages).  ``PARTS`` are the
     parts that are disjoint and make up the set, ``UNIONS`` further names for several of them together,
-    ``PUBLISHED`` the number of faces that the owner says each part has.  ``CLASSES`` is empty without labels.
+    ``PUBLISHED`` the number of faces that the owner says each part has.  ``OFFICIAL`` says which of them the owners
+    mean for training, validation and test, if all are so meant.  ``CLASSES`` is empty without labels.
     ``CODE`` names further modules of this package that decide what is read: a change there makes prepared
     pictures stale.
     """
@@ -170,6 +196,7 @@ class FaceFolder:
     PARTS: ClassVar[tuple[str, ...]] = ("all",)
     UNIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     PUBLISHED: ClassVar[Mapping[str, int]] = {}
+    OFFICIAL: ClassVar[Mapping[str, str]] = {name: name for name in ROLES}
     CLASSES: ClassVar[tuple[str, ...]] = ()
     CODE: ClassVar[tuple[str, ...]] = ()
 
@@ -198,6 +225,10 @@ class FaceFolder:
         return {}
 
     # ---- what every set can do
+
+    def parts(self) -> tuple[str, ...]:
+        """The parts that are here, those of ``PARTS`` that a set may lack aside."""
+        return self._parts(None)
 
     def entries(self, part: str | None = None) -> list[Entry]:
         """The faces of a part, their pictures not yet read, in the order in which :meth:`load` gives them.
@@ -242,7 +273,8 @@ class FaceFolder:
         -------
         FaceSet, SetReport
             ``extra["crop"]`` is each face's ``(left, top, side)`` in the original picture (see
-            :mod:`mtl_lib.faces.crops`), ``extra["part"]`` the index into ``PARTS``.
+            :mod:`mtl_lib.faces.crops`), ``extra["part"]`` the index into ``PARTS``, ``extra["role"]`` the index into
+            :data:`ROLES` if the owners mean each part for something.
 
         Raises
         ------
@@ -372,7 +404,10 @@ class FaceFolder:
         account = Account(SetReport(self._title(), str(self.folder)), damaged)
         entries: list[Entry] = []
         for name in self._parts(part):
-            entries += [_with_part(e, self.PARTS.index(name)) for e in self._entries(name, account)]
+            where = {"part": self.PARTS.index(name)}
+            if set(self.PARTS) <= set(self.OFFICIAL):
+                where["role"] = ROLES.index(self.OFFICIAL[name])
+            entries += [replace(e, extra={**e.extra, **where}) for e in self._entries(name, account)]
         account.use(*(entry.picture for entry in entries))
         return entries, account
 
@@ -459,10 +494,6 @@ def _cut(picture: np.ndarray, crop: tuple[float, float, float], size: int, entry
         return cut(picture, crop, size)
     except DataError as error:
         raise DataError(str(error), entry.table or entry.picture, entry.line) from None
-
-
-def _with_part(entry: Entry, part: int) -> Entry:
-    return replace(entry, extra={**entry.extra, "part": part})
 
 
 def _bar(entries: list[Entry], progress: bool, title: str) -> Iterable[Entry]:

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import DataError
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import Account, Damaged, Entry, FaceFolder
 from mtl_lib.faces.pairs import Pair, read_pairs
+from mtl_lib.faces.reading import read_picture
 from mtl_lib.faces.reports import SetReport
 
 TRAIN_FOLDERS = ("menpo_train_release", "menpo_challenge_trainset", "trainset")
@@ -122,17 +123,28 @@ class Menpo(FaceFolder):
         DataError
             If a landmark file is damaged.
         """
-        account = Account(SetReport(self.TITLE, str(self.folder)))
+        return self._profiles(part, "refuse")
+
+    def _profiles(self, part: str, damaged: Damaged) -> list[tuple[Path, Float[Tensor, "39 2"]]]:
+        account = Account(SetReport(self.TITLE, str(self.folder)), damaged)
         folders = [self.train] if part == "train" else [self.test / "profile"] if self.test else []
         pairs = [p for f in folders if f.is_dir() for p in read_pairs(f, account, f, (68, 39))]
         return [(pair.picture, pair.points) for pair in pairs if len(pair.points) == 39]
 
     def check(self, *, progress: bool = False) -> SetReport:
-        """As for every set; profiles are counted against the published number too."""
+        """As for every set; profiles are read and counted against the published number too."""
         report = super().check(progress=progress)
-        profiles = len(report.left_out.get("train profiles with 39 points, kept apart", ()))
+        sound = dict.fromkeys(self._parts(None), 0)
+        for part in sound:
+            for picture, _ in self._profiles(part, "leave out"):
+                try:
+                    read_picture(picture)
+                    sound[part] += 1
+                except DataError as error:
+                    report.damaged += 1
+                    report.note("damaged pictures of profiles", str(error))
         published = PROFILES if self.twin is None else self.twin["counts"].get("profile")
-        report.counts["profile"] = (profiles, published)
+        report.counts["profile"] = (sound["train"], published)
         return report
 
 

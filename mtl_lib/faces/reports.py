@@ -25,6 +25,8 @@ class SetReport:
         Pictures in the set.
     counts : dict of str to (int, int or None)
         For each part, how many faces were found and how many its owner says there are.
+    damaged : int
+        Faces and files that are damaged or miss their other half.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class SetReport:
     notes: dict[str, list[str]] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
     counts: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    damaged: int = 0
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record a picture or line that is not used.
@@ -131,6 +134,16 @@ class SetReport:
         """
         return all(published in (None, found) for found, published in self.counts.values())
 
+    def sound(self) -> bool:
+        """Whether it is complete and nothing in it is damaged.
+
+        Examples
+        --------
+        >>> SetReport("toy", "toy", damaged=1).sound()
+        False
+        """
+        return self.complete() and not self.damaged
+
     def to_dict(self) -> dict:
         """For the cache."""
         return asdict(self)
@@ -189,6 +202,7 @@ def joined_reports(reports: Sequence[SetReport]) -> SetReport:
     for report in reports:
         whole.rows += report.rows
         whole.kept += report.kept
+        whole.damaged += report.damaged
         whole.counts |= report.counts
         for mine, theirs in ((whole.left_out, report.left_out), (whole.notes, report.notes)):
             for reason, names in theirs.items():

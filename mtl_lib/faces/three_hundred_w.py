@@ -98,6 +98,7 @@ class ThreeHundredW(FaceFolder):
     FOLDERS = ("300-w", "300_w", "ibug_300w", "300w_dataset")
     PARTS = ("train", "common", "challenging")
     UNIONS = {"full": ("common", "challenging")}
+    OFFICIAL = {"train": "train", "common": "test", "challenging": "test"}
     PUBLISHED = {"train": 3148, "common": 554, "challenging": 135}
     CODE = ("pairs.py", "pts.py")
 
@@ -120,9 +121,7 @@ class ThreeHundredW(FaceFolder):
             folder = self.folder / source
             if not folder.is_dir():
                 error = DataError(f"{self.TITLE} should have this folder; get the set again", folder)
-                if account.damaged == "refuse":
-                    raise error
-                account.report.note("folders that are missing", source)
+                account.spoilt("folders that are missing", error)
                 continue
             pairs = read_pairs(folder, account, self.folder)
             boxes = self._boxes(source, {pair.picture.stem for pair in pairs}, account)
@@ -164,9 +163,7 @@ class ThreeHundredW(FaceFolder):
         try:
             found = read_boxes(path, "bb_detector" if self.boxes == "detector" else "bb_ground_truth")
         except DataError as error:
-            if account.damaged == "refuse":
-                raise
-            account.report.note("damaged box files", str(error))
+            account.spoilt("damaged box files", error)
             return {}
         for stem in sorted(set(found) - stems):
             account.report.note(
