@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ def listed(name: str, kind: str | None = None) -> Listed:
     >>> listed("300w").kind
     'landmarks'
     """
+    name = name.partition(":")[0]
     names = [other for other, entry in SETS.items() if kind in (None, entry.kind)]
     if name not in names:
         what = "data set" if kind is None else f"{kind.removesuffix('s')} set"
@@ -94,10 +96,20 @@ def reader(name: str, kind: str | None = None) -> "type[FaceFolder]":
 def open_set(name: str, root: str | Path, kind: str | None = None) -> "FaceFolder":
     """Find a set in a folder: ``reader(name)(root)``.
 
+    Parameters
+    ----------
+    name : str
+        With options of the reader after a colon, separated by commas, if other than the usual ones are wanted:
+        ``"300w:boxes=truth"``.
+    root : path-like
+        The set's folder, or the one that holds it.
+    kind : {"expression", "landmarks"}, optional
+        Refuse a set of the other kind.
+
     Raises
     ------
     ConfigError
-        If no set has this name.
+        If no set has this name, or its reader no such option.
     DataError
         If it is not there.
 
@@ -107,7 +119,33 @@ def open_set(name: str, root: str | Path, kind: str | None = None) -> "FaceFolde
     Traceback (most recent call last):
     mtl_lib.errors.DataError: nowhere: there is no such folder; it should hold 300-W: expected is ...
     """
-    return reader(name, kind)(root)
+    plain, _, text = name.partition(":")
+    cls = reader(plain, kind)
+    return cls(root, **_options(cls, name, text))
+
+
+def _options(cls: type, name: str, text: str) -> dict[str, object]:
+    known = {key: p.default for key, p in signature(cls).parameters.items() if p.default is not p.empty}
+    options: dict[str, object] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or key not in known:
+            raise ConfigError(
+                f"{name!r} has the option {part!r}; options are written key=value, "
+                + (f"with the keys {', '.join(known)}" if known else "but this set has none")
+            )
+        default = known[key]
+        if isinstance(default, bool) and value.lower() in ("true", "false"):
+            options[key] = value.lower() == "true"
+        elif (
+            isinstance(default, int) and not isinstance(default, bool) and value.removeprefix("-").isdecimal()
+        ):
+            options[key] = int(value)
+        elif isinstance(default, bool | int):
+            raise ConfigError(f"in {name!r}, {key} is {value!r}; it must be like {default}")
+        else:
+            options[key] = value
+    return options
 
 
 def twin_writer(name: str) -> Callable[..., Path]:

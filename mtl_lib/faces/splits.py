@@ -98,9 +98,9 @@ def split_faces(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Split sets into train, validation and test: as their owners say where they do, else by person.
 
-    A set with ``extra["role"]`` (0 train, 1 validation, 2 test) keeps its owner's test faces as they are.  If the
-    owner names no validation faces, these are split off the training faces, by person, in the ratio of the first two
-    fractions.  All other sets are split jointly, see :func:`split_by_person`.
+    A set with ``extra["role"]`` (0 train, 1 validation, 2 test) keeps its owner's test faces as they are; where the
+    owner keeps those back and hands out validation faces only, these are the test.  If no validation faces are left,
+    some are split off the training faces, by person, in the ratio of the first two fractions.  All other sets are split jointly, see :func:`split_by_person`.
 
     Parameters
     ----------
@@ -135,6 +135,8 @@ def split_faces(
         if i in found:
             continue
         train, validation, test = ((faces.extra["role"].cpu() == role).nonzero()[:, 0] for role in range(3))
+        if not len(test):
+            validation, test = test, validation
         if not len(train) or not len(test):
             raise DataError(
                 f"the set {faces.name!r} has {len(train)} faces to train on and {len(test)} to test on; load all its parts"
