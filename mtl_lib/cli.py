@@ -15,27 +15,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mtl_lib.data_commands import DATA_COMMANDS, Tier, cache_folder
 from mtl_lib.errors import ConfigError, MtlError
 from mtl_lib.experiments import commands
 
-Tier = Literal["synthetic", "open", "paper"]  # the last is answered by a message, until its loaders are there
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
-
-
-def data_check(tier: Tier = "synthetic", root: Path | None = None) -> None:
-    """Read every picture of a data tier once and say what was found, what was left out, and why.
-
-    Parameters
-    ----------
-    tier
-        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs); "paper" (the paper's
-        own sets) cannot be read yet.
-    root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
-    """
-    from mtl_lib.faces.tiers import check_tier
-
-    print(check_tier(tier, root))
 
 
 def train(
@@ -62,9 +46,11 @@ def train(
     out
         The run's folder: configuration, checkpoints, log.
     tier
-        Data: "synthetic" or "open"; "paper" cannot be read yet.
+        Data: "synthetic" (rendered), "open" (two public sets) or "paper" (sets under agreements; which ones, say
+        --set expression_set=ckplus landmark_sets=300w).
     root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
+        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints. For "paper": the folder that
+        holds the sets.
     budget
         Preset of all settings; by default MTL_BUDGET, or "cpu" if that is not set.
     resume
@@ -164,20 +150,6 @@ def predict(
         print(predict_picture(trained, picture, out, box))
 
 
-def cache_folder() -> Path:
-    """Where prepared pictures are kept: ``MTL_CACHE``, or ``mtl_lib`` in the user's cache folder.
-
-    Examples
-    --------
-    >>> cache_folder().is_absolute()
-    True
-    """
-    if os.environ.get("MTL_CACHE"):
-        return Path(os.environ["MTL_CACHE"]).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "mtl_lib"
-
-
 def parse_settings(settings: Sequence[str], record: type) -> dict[str, object]:
     """Turn ``NAME=VALUE`` into values of the types that a dataclass's fields have.
 
@@ -246,7 +218,6 @@ COMMANDS = {
     "sweep": commands.run_sweep,
     "table": commands.print_table,
 }
-DATA_COMMANDS = {"check": data_check}
 RESULTS_COMMANDS = {"check": commands.check_results}
 
 
@@ -268,9 +239,13 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] == ["data"]:
-            status = tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+            status = tyro.extras.subcommand_cli_from_dict(
+                DATA_COMMANDS, prog="mtl data", description=_data.__doc__, args=args[1:]
+            )
         elif args[:1] == ["results"]:
-            status = tyro.extras.subcommand_cli_from_dict(RESULTS_COMMANDS, prog="mtl results", args=args[1:])
+            status = tyro.extras.subcommand_cli_from_dict(
+                RESULTS_COMMANDS, prog="mtl results", description=_results.__doc__, args=args[1:]
+            )
         else:
             described = {**COMMANDS, "data": _data, "results": _results}
             status = tyro.extras.subcommand_cli_from_dict(
@@ -286,7 +261,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _data() -> None:
-    """Check data: see mtl data --help."""
+    """Get, check, prepare and look at data sets: see mtl data --help."""
 
 
 def _results() -> None:

@@ -36,10 +36,13 @@ class TrainConfig:
         Side of the pictures (paper: 96).
     faces : int, optional
         Faces per set; by default all of a tier that is read, and as many rendered ones as the budget says.
+    expression_set, landmark_sets : str
+        For the tier "paper": which of :data:`mtl_lib.faces.registry.SETS`; several landmark sets are joined by
+        "+", the first of them is tested on (paper: LSEMSW; 300-W and Menpo).
     data_seed : int
         Seed of the rendered faces, or of the choice of ``faces``.
     fractions : (float, float, float)
-        Shares of the people in training, validation and test.
+        Shares of the people in training, validation and test, where a set's owner does not say which is which.
     split_seed : int
         Another seed is another split.
     per_class, landmark_faces : int, optional
@@ -154,6 +157,8 @@ class TrainConfig:
     tasks: tuple[str, ...] = TASKS
     pixels: int = 96
     faces: int | None = None
+    expression_set: str = "lsemsw"
+    landmark_sets: str = "300w+menpo"
     data_seed: int = 0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0

@@ -141,6 +141,17 @@ def read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"this is not a CSV file ({error}); download it again", path) from None
 
 
+def same_name(name: str, plain: str) -> bool:
+    """Whether a folder's name is the wanted one, letters and digits alone compared, in any case.
+
+    Examples
+    --------
+    >>> same_name("Bounding Boxes", "boundingboxes"), same_name("Bounding_Boxes", "boundingboxes")
+    (True, True)
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower()) == plain
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, to find one picture under two names.
 
