@@ -51,6 +51,42 @@ SETS: dict[str, Listed] = {
         "twins.menpo:write",
     ),
     # expression sets
+    "ckplus": Listed(
+        "expression",
+        "CK+: 327 posed sequences of 118 people, 7 expressions, the last frame of each",
+        "ckplus:CKPlus",
+        "twins.ckplus:write",
+    ),
+    "oulu": Listed(
+        "expression",
+        "Oulu-CASIA NIR&VIS: 480 posed sequences of 80 people, 6 expressions, the last three frames of each",
+        "oulu:OuluCASIA",
+        "twins.oulu:write",
+    ),
+    "lsemsw": Listed(
+        "expression",
+        "LSEMSW: 175,679 film frames with 13 subtle mental states, in a layout of our own",
+        "lsemsw:LSEMSW",
+        "twins.lsemsw:write",
+    ),
+    "fer2013": Listed(
+        "expression",
+        "FER2013: 35,887 small gray photographs in one table, 7 expressions",
+        "fer2013:FER2013",
+        "twins.fer2013:write",
+    ),
+    "rafdb": Listed(
+        "expression",
+        "RAF-DB: 15,339 photographs with basic emotions, 7 expressions",
+        "rafdb:RAFDB",
+        "twins.rafdb:write",
+    ),
+    "affectnet": Listed(
+        "expression",
+        "AffectNet: 291,651 photographs, 8 expressions, both releases",
+        "affectnet:AffectNet",
+        "twins.affectnet:write",
+    ),
 }
 """Name on the command line to where it is; a set's module is imported only when it is asked for."""
 
