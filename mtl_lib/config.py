@@ -42,8 +42,12 @@ class TrainConfig:
         Shares of the people in training, validation and test.
     split_seed : int
         Another seed is another split.
+    backbone : {"resnet34", "alexnet", "vgg16", "vgg16_bn"}
+        The architecture of a task's network (paper: ResNet-34, the others for comparison); "vgg16_bn" is VGG-16 with
+        batch norm.
     width, blocks, shortcut, kernel_init
-        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
+        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).  AlexNet
+        and VGG take width and initialisation.
     init : {"same", "independent"}
         Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
         networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.  Factorised
@@ -133,6 +137,7 @@ class TrainConfig:
     data_seed: int = 0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
+    backbone: Literal["resnet34", "alexnet", "vgg16", "vgg16_bn"] = "resnet34"
     width: int = 16
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     shortcut: Literal["A", "B"] = "A"
