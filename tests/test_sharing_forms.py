@@ -15,11 +15,12 @@ from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.config import TrainConfig
 from mtl_lib.cross_stitch import CrossStitchUnit, cross_stitch, segments
 from mtl_lib.errors import ConfigError
-from mtl_lib.factorised import compose, count_parameters, decompose, factorise
+from mtl_lib.factorised import count_parameters, factorise
 from mtl_lib.hard_sharing import hard_share, shared_layers
 from mtl_lib.regularisers import make_regulariser
 from mtl_lib.sharing import MultiTaskNet, soft_share
 from mtl_lib.tasks import Expression, Networks
+from mtl_lib.tensor_factors import compose, decompose
 from mtl_lib.trunks import make_trunk
 from mtl_lib.unfold import paper_order
 
