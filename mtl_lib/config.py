@@ -50,8 +50,12 @@ class TrainConfig:
         all.  See :mod:`mtl_lib.training_sets`.
     shuffle_landmarks : bool
         Control: in training, every face has another face's landmarks.
+    backbone : {"resnet34", "alexnet", "vgg16", "vgg16_bn"}
+        The architecture of a task's network (paper: ResNet-34, the others for comparison); "vgg16_bn" is VGG-16 with
+        batch norm.
     width, blocks, shortcut, kernel_init
-        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
+        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).  AlexNet
+        and VGG take width and initialisation.
     init : {"same", "independent"}
         Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
         networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.  Factorised
@@ -165,6 +169,7 @@ class TrainConfig:
     per_class: int | None = None
     landmark_faces: int | None = None
     shuffle_landmarks: bool = False
+    backbone: Literal["resnet34", "alexnet", "vgg16", "vgg16_bn"] = "resnet34"
     width: int = 16
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     shortcut: Literal["A", "B"] = "A"

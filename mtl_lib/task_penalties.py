@@ -17,6 +17,7 @@ rows is the sum of their lengths), and knows nothing of the other tasks: whateve
 the same gamma is due to coupling, the rest is due to shrinking.
 """
 
+import abc
 import math
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +53,7 @@ def _inverse(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
 
 
-class TaskPenalty:
+class TaskPenalty(abc.ABC):
     """What both penalties have in common: the walk over the layers.  Use one of the two below.
 
     Parameters
@@ -157,15 +158,17 @@ class TaskPenalty:
             values.append(each(tensors))
         return (self.gamma * torch.stack(values).sum()).float() if values else torch.zeros(())
 
+    @abc.abstractmethod
     def _value(self, rows: Sequence[Tensor]) -> Tensor:
-        raise NotImplementedError
+        """Value of one layer, without gamma."""
 
+    @abc.abstractmethod
     def _add_gradient_(self, rows: Sequence[Tensor], into: Sequence[Tensor | None]) -> Tensor:
         """Add gamma times the gradient to flat rows, and return the value without gamma."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _shrink_(self, rows: Sequence[Tensor], tau: float) -> None:
-        raise NotImplementedError
+        """Take the proximal step of tau times one layer's value, in place."""
 
 
 class NormOnly(TaskPenalty):
