@@ -269,8 +269,8 @@ def loop(run: Run, stop: threading.Event, progress: bool, on_step: Callable[[int
                 elif run.step % config.save_every == 0:
                     run.check_finite()
                     run.save(LAST)
-            if on_step is not None:
-                on_step(run.step)
+                if on_step is not None:
+                    on_step(run.step)
             if run.fabric.world_size == 1 or log:  # several processes have to agree, which takes time
                 halt = agreed(run.fabric, stop.is_set())
     if run.saved != run.step:
