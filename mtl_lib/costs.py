@@ -151,8 +151,8 @@ def predict_memory(
     >>> sets = load_sets(config)
     >>> tasks, batches = make_tasks(config, sets), TaskBatches(sets, 8).batch(0)
     >>> memory = predict_memory(config, Networks(config, tasks), tasks, batches)
-    >>> memory.weights == memory.gradients == memory.momentum, 1 < memory.activations < 10
-    (True, True, True)
+    >>> memory.weights == memory.gradients == memory.momentum, round(memory.activations, 1)
+    (True, 0.7)
     """
     trained = sum(p.numel() * p.element_size() for p in networks.parameters() if p.requires_grad) / MB
     kept = {}
@@ -209,8 +209,9 @@ def predict_seconds(
     optimiser = torch.optim.SGD([p for p in networks.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
     share = config.batch_size / processes / config.accumulate
     device = next(networks.parameters()).device
-    # A GPU is not filled by two pictures: its line is drawn through larger batches.
-    sizes = PROBES if device.type == "cpu" else (max(2, int(share / 8)), max(4, int(share / 2)))
+    # The line is drawn through batches not much smaller than the run's, of which a CPU gets no large ones.
+    half = max(2, int(share / 2)) if device.type == "cuda" else max(2, min(16, int(share / 2)))
+    sizes = (max(1, half // 4), half) if half >= 8 else (2, max(4, half))
     whole = _timed(lambda: stream.batch(0), device)
     drawn = stream.batch(0)
 

@@ -188,7 +188,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     progress, rate = run.step / config.steps, learning_rate(config, run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    batches = run.batches.batch(run.step)  # of all processes; this one takes its own pieces
+    batches = run.batches.batch(run.step)  # of all processes; this one takes its pieces
     pieces = fabric.world_size * config.accumulate
     first = fabric.global_rank * config.accumulate
 
@@ -197,13 +197,14 @@ def train_step(run: Run) -> dict[str, Tensor]:
     for i in range(config.accumulate):
         own = shard(batches, first + i, pieces)
         with fabric.no_backward_sync(run.model, enabled=i + 1 < config.accumulate):
-            outputs, domain, accuracy = run.model([batch.images for batch in own], progress)
-            losses = [t.loss(o, b) for t, o, b in zip(run.tasks, outputs, own, strict=True)]
+            outputs, domain, accuracy = run.model([b.images for b in own], progress)
+            triples = zip(run.tasks, outputs, own, strict=True)
+            losses = [task.loss(output, batch) for task, output, batch in triples]
             weighted = [w * loss for w, loss in zip(run.weights, losses, strict=True)]
             total = sum(weighted) + domain
             fabric.backward(total / config.accumulate)
         seen.append(torch.stack([*losses, total, domain, accuracy]).detach())
-    # This also undoes the scaling of 16-bit gradients; so the penalty's must come after it.
+    # This also takes out the scale of 16-bit gradients; so the penalty's come after it.
     length = fabric.clip_gradients(
         run.model, run.optimiser, max_norm=config.clip, error_if_nonfinite=False
     )  # fmt: skip
@@ -216,7 +217,8 @@ def train_step(run: Run) -> dict[str, Tensor]:
     total = values[len(run.tasks)]
     if run.step == 0:
         run.ceiling = EXPLODED * total.clamp_min(1.0)
-    run.bad |= ~(torch.isfinite(total) & torch.isfinite(penalty)) | (total > run.ceiling)
+    finite = torch.isfinite(total) & torch.isfinite(penalty)
+    run.bad |= ~finite | (total > run.ceiling)
     run.step += 1
     return {"values": values, "penalty": penalty, "gradient_norm": length}
 
@@ -267,8 +269,8 @@ def loop(run: Run, stop: threading.Event, progress: bool, on_step: Callable[[int
                 elif run.step % config.save_every == 0:
                     run.check_finite()
                     run.save(LAST)
-            if on_step is not None:
-                on_step(run.step)
+                if on_step is not None:
+                    on_step(run.step)
             if run.fabric.world_size == 1 or log:  # several processes have to agree, which takes time
                 halt = agreed(run.fabric, stop.is_set())
     if run.saved != run.step:

@@ -5,8 +5,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,30 +101,6 @@ def test_resume_is_exact_for_other_settings_too(tmp_path, whole, overrides):
         run(tmp_path / "run", config, on_step=crash)
     run(tmp_path / "run", dataclasses.replace(config, save_every=2), resume=True)
     assert_same_run(tmp_path / "run", whole(**overrides))
-
-
-def test_a_killed_process_resumes_to_the_same_bits(tmp_path, whole):
-    program = (
-        "import os, signal, sys; from toy_faces import toy_config, toy_sets; from mtl_lib.train import fit;"
-        "fit(toy_config(), toy_sets(), out=sys.argv[1], progress=False, accelerator='cpu',"
-        " on_step=lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 5 else None)"
-    )
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
-    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    child = subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], env=environment)
-    assert child.returncode == -signal.SIGKILL
-    assert [line["step"] for line in read_log(tmp_path / "run") if line["event"] == "train"] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-    ]
-    with open(tmp_path / "run" / "log.jsonl", "a") as file:
-        file.write('{"event": "train", "st')  # a line that the kill cut short
-    run(tmp_path / "run", resume=True)
-    assert_same_run(tmp_path / "run", whole())
 
 
 def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path, whole):
