@@ -1,11 +1,11 @@
 r"""Two penalties on a stack of tasks that are not trace norms: a control, and a candidate to replace them.
 
-============= ======================================================== ==================================
-class         one layer's :math:`R(w_1, \dots, w_T)`                     what it presses on
-============= ======================================================== ==================================
-`NormOnly`    :math:`\sum_t \lVert w_t \rVert`                          every task's length, by itself
-`Deviation`   :math:`\sqrt T\,\lVert D \rVert_F / \sum_t \lVert w_t \rVert`  differences between the tasks
-============= ======================================================== ==================================
+============= =================================================================== ==================================
+class         one layer's :math:`R(w_1, \dots, w_T)`                               what it presses on
+============= =================================================================== ==================================
+`NormOnly`    :math:`\sum_t \lVert w_t \rVert`                                     every task's length, by itself
+`Deviation`   :math:`\sqrt T\,\lVert D \rVert_F / \sum_t \lVert w_t \rVert`         differences between the tasks
+============= =================================================================== ==================================
 
 Here :math:`w_t` is task t's weight as one long vector, :math:`\bar w` the mean over tasks and :math:`D` the
 matrix with the rows :math:`d_t = w_t - \bar w`.  For two tasks :math:`\sqrt 2\,\lVert D \rVert_F = \lVert w_1 -
