@@ -61,8 +61,9 @@ def kill_and_resume(folder, times, seed):
                 tensors, meta = load_checkpoint(out / name)  # checks the digest over everything in it
                 steps.append(meta["step"])
                 assert tensors.keys() == whole[name][0].keys()
-        with open(out / "log.jsonl", "a") as file:
-            file.write('{"event": "train", "st')  # a line that a kill cut short
+        if out.is_dir():
+            with open(out / "log.jsonl", "a") as file:
+                file.write('{"event": "train", "st')  # a line that a kill cut short
         in_writing = bool(list(out.glob(".*.tmp")))
         met.append((max(steps, default=0), in_writing))
         result = fit(
