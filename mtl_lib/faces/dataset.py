@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ class Account:
         self.report.note(reason, str(error))
 
 
-class FaceFolder:
+class FaceFolder(ABC):
     """A data set that its owner hands out, as it lies on disk.
 
     Parameters
@@ -207,10 +208,11 @@ class FaceFolder:
     # ---- what a subclass defines
 
     @classmethod
+    @abstractmethod
     def _recognise(cls, folder: Path) -> bool:
         """Whether this folder is the set's own, judged by the names in it; cheap."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _entries(self, part: str, account: Account) -> list[Entry]:
         """All faces of one of ``PARTS``, in an order that depends on names only.
 
@@ -218,7 +220,10 @@ class FaceFolder:
         at by ``account.use``; takes damaged ones to ``account.damage`` and oddities to
         ``account.report.note``.  Pictures are not opened here.
         """
-        raise NotImplementedError
+
+    def _square(self, entry: Entry, picture: np.ndarray, report: SetReport) -> tuple[float, float, float]:
+        """The square of a face ``(left, top, side)``, for sets that look at the picture to find it."""
+        return entry.crop(*picture.shape)
 
     def _settings(self) -> dict[str, object]:
         """Choices made in the constructor that change what is read; part of the cache's key."""
@@ -327,13 +332,14 @@ class FaceFolder:
         for entry in _bar(entries, progress, self.TITLE):
             try:
                 picture, code = entry.read()
-                _cut(picture, entry.crop(*picture.shape), 8, entry)
+                crop = self._square(entry, picture, report)
+                _cut(picture, crop, 8, entry)
             except DataError as error:
                 account.damage("damaged or missing pictures", entry.name, error)
                 continue
             kept.append(entry)
             seen.setdefault(code, []).append(entry)
-            self._odd(entry, picture, report)
+            self._odd(entry, picture, crop, report)
         parts = {entry.name: part for part in self.PARTS for entry in self._of_part(kept, part)}
         for same in seen.values():
             if len({parts[entry.name] for entry in same}) > 1:
@@ -425,7 +431,9 @@ class FaceFolder:
     def _title(self) -> str:
         return self.TITLE if self.twin is None else f"rendered twin of {self.TITLE}"
 
-    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:
+    def _odd(
+        self, entry: Entry, picture: np.ndarray, crop: tuple[float, float, float], report: SetReport
+    ) -> None:
         """Note what is odd about a sound face; the same in check and load."""
         if entry.points is None:
             return
@@ -434,7 +442,7 @@ class FaceFolder:
             (entry.points > torch.tensor([width - 0.5, height - 0.5])).any()
         ):
             report.note("with landmarks outside the picture, kept", entry.name)
-        inside = to_crop(entry.points[None], torch.tensor([entry.crop(height, width)]), 1)[0] + 0.5
+        inside = to_crop(entry.points[None], torch.tensor([crop]), 1)[0] + 0.5
         if bool((inside < 0).any()) or bool((inside > 1).any()):
             report.note("with landmarks outside the crop, kept", entry.name)
 
@@ -454,14 +462,14 @@ class FaceFolder:
         for entry in _bar(entries, progress, self.TITLE):
             try:
                 picture, _ = entry.read()
-                crop = entry.crop(*picture.shape)
+                crop = self._square(entry, picture, report)
                 pixels[len(kept), 0] = _cut(picture, crop, size, entry)
             except DataError as error:
                 account.damage("damaged or missing pictures", entry.name, error)
                 continue
             kept.append(entry)
             crops.append(crop)
-            self._odd(entry, picture, report)
+            self._odd(entry, picture, crop, report)
         if not kept:
             raise DataError(
                 f"no face of the part {part!r} is left; `mtl data check --set {self.NAME} DIR` says why",
