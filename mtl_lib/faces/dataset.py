@@ -339,7 +339,8 @@ class FaceFolder(ABC):
                 continue
             kept.append(entry)
             seen.setdefault(code, []).append(entry)
-            self._odd(entry, picture, crop, report)
+            _note_outside(entry, picture, crop, report)
+            self._odd(entry, picture, report)
         parts = {entry.name: part for part in self.PARTS for entry in self._of_part(kept, part)}
         for same in seen.values():
             if len({parts[entry.name] for entry in same}) > 1:
@@ -431,20 +432,8 @@ class FaceFolder(ABC):
     def _title(self) -> str:
         return self.TITLE if self.twin is None else f"rendered twin of {self.TITLE}"
 
-    def _odd(
-        self, entry: Entry, picture: np.ndarray, crop: tuple[float, float, float], report: SetReport
-    ) -> None:
-        """Note what is odd about a sound face; the same in check and load."""
-        if entry.points is None:
-            return
-        height, width = picture.shape
-        if bool((entry.points < -0.5).any()) or bool(
-            (entry.points > torch.tensor([width - 0.5, height - 0.5])).any()
-        ):
-            report.note("with landmarks outside the picture, kept", entry.name)
-        inside = to_crop(entry.points[None], torch.tensor([crop]), 1)[0] + 0.5
-        if bool((inside < 0).any()) or bool((inside > 1).any()):
-            report.note("with landmarks outside the crop, kept", entry.name)
+    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:
+        """Note what is odd about a sound face beyond what is noted for every set; the same in check and load."""
 
     def _code(self) -> list[Path]:
         here = Path(__file__).parent
@@ -469,7 +458,8 @@ class FaceFolder(ABC):
                 continue
             kept.append(entry)
             crops.append(crop)
-            self._odd(entry, picture, crop, report)
+            _note_outside(entry, picture, crop, report)
+            self._odd(entry, picture, report)
         if not kept:
             raise DataError(
                 f"no face of the part {part!r} is left; `mtl data check --set {self.NAME} DIR` says why",
@@ -502,6 +492,21 @@ def _cut(picture: np.ndarray, crop: tuple[float, float, float], size: int, entry
         return cut(picture, crop, size)
     except DataError as error:
         raise DataError(str(error), entry.table or entry.picture, entry.line) from None
+
+
+def _note_outside(
+    entry: Entry, picture: np.ndarray, crop: tuple[float, float, float], report: SetReport
+) -> None:
+    if entry.points is None:
+        return
+    height, width = picture.shape
+    if bool((entry.points < -0.5).any()) or bool(
+        (entry.points > torch.tensor([width - 0.5, height - 0.5])).any()
+    ):
+        report.note("with landmarks outside the picture, kept", entry.name)
+    inside = to_crop(entry.points[None], torch.tensor([crop]), 1)[0] + 0.5
+    if bool((inside < 0).any()) or bool((inside > 1).any()):
+        report.note("with landmarks outside the crop, kept", entry.name)
 
 
 def _bar(entries: list[Entry], progress: bool, title: str) -> Iterable[Entry]:
