@@ -432,7 +432,7 @@ class FaceFolder(ABC):
     def _title(self) -> str:
         return self.TITLE if self.twin is None else f"rendered twin of {self.TITLE}"
 
-    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:
+    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:  # noqa: B027, may stay empty
         """Note what is odd about a sound face beyond what is noted for every set; the same in check and load."""
 
     def _code(self) -> list[Path]:
