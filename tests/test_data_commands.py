@@ -328,7 +328,8 @@ def test_options_of_a_set_stand_behind_its_name(root, toyset):
     for name, words in (
         ("300w:boxes", "the option 'boxes'; options are written key=value, with the keys boxes"),
         ("300w:box=truth", "the option 'box=truth'"),
-        ("menpo:boxes=truth", "but this set has none"),
+        ("toyset:boxes=truth", "but this set has none"),
+        ("menpo:boxes=truth", "boxes is 'truth'; it must be one of landmarks, mtcnn"),
         ("300w:boxes=mine", "boxes is 'mine'"),
     ):
         with pytest.raises(ConfigError, match=words):
@@ -349,3 +350,13 @@ def test_sets_that_differ_are_not_joined():
     labelled = FaceSet(first.images, torch.tensor([0, 0]), ("a",), None, first.persons, "labelled")
     with pytest.raises(DataError, match="'toy' and 'labelled' differ in what they hold"):
         joined([first, labelled], "both")
+
+
+def test_the_appendix_tells_of_every_set():
+    text = (Path(__file__).parent.parent / "chapters/appendix/data.md").read_text(encoding="utf-8")
+    for name in SETS:
+        assert (
+            f"(`{name}`)" in text and f"mtl data check --set {name} DIR" in text and f"| `{name}` |" in text
+        )
+        for part, count in reader(name).PUBLISHED.items():
+            assert f"{count:,}" in text or str(count) in text or part in ("train", "validation", "test")

@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ class Account:
         self.report.note(reason, str(error))
 
 
-class FaceFolder:
+class FaceFolder(ABC):
     """A data set that its owner hands out, as it lies on disk.
 
     Parameters
@@ -207,10 +208,11 @@ class FaceFolder:
     # ---- what a subclass defines
 
     @classmethod
+    @abstractmethod
     def _recognise(cls, folder: Path) -> bool:
         """Whether this folder is the set's own, judged by the names in it; cheap."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _entries(self, part: str, account: Account) -> list[Entry]:
         """All faces of one of ``PARTS``, in an order that depends on names only.
 
@@ -218,7 +220,10 @@ class FaceFolder:
         at by ``account.use``; takes damaged ones to ``account.damage`` and oddities to
         ``account.report.note``.  Pictures are not opened here.
         """
-        raise NotImplementedError
+
+    def _square(self, entry: Entry, picture: np.ndarray, report: SetReport) -> tuple[float, float, float]:
+        """The square of a face ``(left, top, side)``, for sets that look at the picture to find it."""
+        return entry.crop(*picture.shape)
 
     def _settings(self) -> dict[str, object]:
         """Choices made in the constructor that change what is read; part of the cache's key."""
@@ -327,12 +332,14 @@ class FaceFolder:
         for entry in _bar(entries, progress, self.TITLE):
             try:
                 picture, code = entry.read()
-                _cut(picture, entry.crop(*picture.shape), 8, entry)
+                crop = self._square(entry, picture, report)
+                _cut(picture, crop, 8, entry)
             except DataError as error:
                 account.damage("damaged or missing pictures", entry.name, error)
                 continue
             kept.append(entry)
             seen.setdefault(code, []).append(entry)
+            _note_outside(entry, picture, crop, report)
             self._odd(entry, picture, report)
         parts = {entry.name: part for part in self.PARTS for entry in self._of_part(kept, part)}
         for same in seen.values():
@@ -425,18 +432,8 @@ class FaceFolder:
     def _title(self) -> str:
         return self.TITLE if self.twin is None else f"rendered twin of {self.TITLE}"
 
-    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:
-        """Note what is odd about a sound face; the same in check and load."""
-        if entry.points is None:
-            return
-        height, width = picture.shape
-        if bool((entry.points < -0.5).any()) or bool(
-            (entry.points > torch.tensor([width - 0.5, height - 0.5])).any()
-        ):
-            report.note("with landmarks outside the picture, kept", entry.name)
-        inside = to_crop(entry.points[None], torch.tensor([entry.crop(height, width)]), 1)[0] + 0.5
-        if bool((inside < 0).any()) or bool((inside > 1).any()):
-            report.note("with landmarks outside the crop, kept", entry.name)
+    def _odd(self, entry: Entry, picture: np.ndarray, report: SetReport) -> None:  # noqa: B027, may stay empty
+        """Note what is odd about a sound face beyond what is noted for every set; the same in check and load."""
 
     def _code(self) -> list[Path]:
         here = Path(__file__).parent
@@ -454,13 +451,14 @@ class FaceFolder:
         for entry in _bar(entries, progress, self.TITLE):
             try:
                 picture, _ = entry.read()
-                crop = entry.crop(*picture.shape)
+                crop = self._square(entry, picture, report)
                 pixels[len(kept), 0] = _cut(picture, crop, size, entry)
             except DataError as error:
                 account.damage("damaged or missing pictures", entry.name, error)
                 continue
             kept.append(entry)
             crops.append(crop)
+            _note_outside(entry, picture, crop, report)
             self._odd(entry, picture, report)
         if not kept:
             raise DataError(
@@ -494,6 +492,21 @@ def _cut(picture: np.ndarray, crop: tuple[float, float, float], size: int, entry
         return cut(picture, crop, size)
     except DataError as error:
         raise DataError(str(error), entry.table or entry.picture, entry.line) from None
+
+
+def _note_outside(
+    entry: Entry, picture: np.ndarray, crop: tuple[float, float, float], report: SetReport
+) -> None:
+    if entry.points is None:
+        return
+    height, width = picture.shape
+    if bool((entry.points < -0.5).any()) or bool(
+        (entry.points > torch.tensor([width - 0.5, height - 0.5])).any()
+    ):
+        report.note("with landmarks outside the picture, kept", entry.name)
+    inside = to_crop(entry.points[None], torch.tensor([crop]), 1)[0] + 0.5
+    if bool((inside < 0).any()) or bool((inside > 1).any()):
+        report.note("with landmarks outside the crop, kept", entry.name)
 
 
 def _bar(entries: list[Entry], progress: bool, title: str) -> Iterable[Entry]:

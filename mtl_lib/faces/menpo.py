@@ -10,16 +10,18 @@
 import os
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mtl_lib.errors import DataError
+from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.dataset import Account, Damaged, Entry, FaceFolder
-from mtl_lib.faces.pairs import Pair, read_pairs
+from mtl_lib.faces.pairs import Pair, detected_square, read_pairs
 from mtl_lib.faces.reading import read_picture
 from mtl_lib.faces.reports import SetReport
 
 TRAIN_FOLDERS = ("menpo_train_release", "menpo_challenge_trainset", "trainset")
+BOXES = ("landmarks", "mtcnn")
 PROFILES = 1906
 """Profiles in the training release."""
 
@@ -38,9 +40,14 @@ class Menpo(FaceFolder):
     root : path-like
         The flat folder with the training pictures, or the one above it.  The test release is found inside it
         or beside it, in ``testset``; without it the set has no part ``"test"``.
+    boxes : {"landmarks", "mtcnn"}
+        ``"mtcnn"``: found as in the paper, see :mod:`mtl_lib.faces.detect`, and by the landmarks where that
+        fails.
 
     Raises
     ------
+    ConfigError
+        If there is no such kind of boxes.
     DataError
         If the set is not there.
 
@@ -68,10 +75,13 @@ class Menpo(FaceFolder):
     FOLDERS = (*TRAIN_FOLDERS, "menpo2d", "menpo_2d")
     PARTS = ("train", "test")
     PUBLISHED = {"train": 5658, "test": 5335}
-    CODE = ("pairs.py", "pts.py")
+    CODE = ("detect.py", "pairs.py", "pts.py")
 
-    def __init__(self, root: str | os.PathLike):
+    def __init__(self, root: str | os.PathLike, boxes: str = "landmarks"):
+        if boxes not in BOXES:
+            raise ConfigError(f"boxes is {boxes!r}; it must be one of {', '.join(BOXES)}")
         super().__init__(root)
+        self.boxes = boxes
         self.train = next(f for f in self._train_folders(self.folder) if _has_points(f))
         test = [f / "testset" for f in (self.folder, self.folder.parent)]
         self.test = next((f for f in test if (f / "semifrontal").is_dir() or (f / "profile").is_dir()), None)
@@ -83,6 +93,14 @@ class Menpo(FaceFolder):
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
         return any(_has_points(f) for f in cls._train_folders(folder))
+
+    def _settings(self) -> dict[str, object]:
+        return {"boxes": self.boxes}
+
+    def _square(self, entry: Entry, picture: np.ndarray, report: SetReport) -> tuple[float, float, float]:
+        if self.boxes == "mtcnn":
+            return detected_square(entry, picture, report)
+        return super()._square(entry, picture, report)
 
     def _parts(self, part: str | None) -> tuple[str, ...]:
         parts = super()._parts(part)

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import DataError
-from mtl_lib.faces.dataset import Account
+from mtl_lib.faces import detect
+from mtl_lib.faces.crops import box_square
+from mtl_lib.faces.dataset import Account, Entry
 from mtl_lib.faces.pts import read_pts
+from mtl_lib.faces.reports import SetReport
 from mtl_lib.landmarks import eye_distance
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -87,6 +91,25 @@ def read_pairs(folder: Path, account: Account, within: Path, counts: tuple[int, 
         else:
             pairs.append(Pair(mine[0], points[stem], shape))
     return pairs
+
+
+def detected_square(entry: Entry, picture: np.ndarray, report: SetReport) -> tuple[float, float, float]:
+    """The square around MTCNN's box of a face, or around the given one if MTCNN does not find this face.
+
+    The picture may show several people: taken is the detection that overlaps the landmarks' box.  A face that is
+    not found is noted and never dropped.
+
+    Raises
+    ------
+    ConfigError
+        If MTCNN is not installed, see :mod:`mtl_lib.faces.detect`.
+    """
+    low, high = entry.points.amin(0).tolist(), entry.points.amax(0).tolist()
+    box = detect.match(detect.detector()(picture), (low[0], low[1], high[0], high[1]))
+    if box is None:
+        report.note("not found by MTCNN, cropped by the given box", entry.name)
+        return entry.crop(*picture.shape)
+    return box_square(box)
 
 
 def overlap(box: tuple[float, float, float, float], points: Float[Tensor, "68 2"]) -> float:

@@ -230,15 +230,18 @@ class TierReport:
 
     tier: str
     sets: list[SetReport]
-    shared_persons: int
+    shared_persons: int | None
     shared_pictures: tuple[int, int]
 
     def __str__(self) -> str:
+        told = [f"Data tier {self.tier!r}", *map(str, self.sets)]
+        if self.shared_persons is None:  # sets whose people cannot be compared
+            return "\n\n".join(told)
         overlap = (
             f"{self.shared_persons} persons are in both sets ({self.shared_pictures[0]} and "
             f"{self.shared_pictures[1]} of their pictures); a split by person must be made over both jointly"
         )
-        return "\n\n".join([f"Data tier {self.tier!r}", *map(str, self.sets), overlap])
+        return "\n\n".join([*told, overlap])
 
 
 def tier_report(tier: str, first: FaceSet, second: FaceSet, reports: list[SetReport]) -> TierReport:

@@ -23,8 +23,9 @@ from scipy.io import loadmat
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.dataset import Account, Entry, FaceFolder
-from mtl_lib.faces.pairs import Pair, overlap, read_pairs
+from mtl_lib.faces.pairs import Pair, detected_square, overlap, read_pairs
 from mtl_lib.faces.reading import same_name
+from mtl_lib.faces.reports import SetReport
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "train": ("afw", "helen/trainset", "lfpw/trainset"),
@@ -43,7 +44,7 @@ FACES = {
 }
 """Faces in each folder."""
 
-BOXES = ("detector", "truth", "landmarks")
+BOXES = ("detector", "truth", "landmarks", "mtcnn")
 
 _FACE_NUMBER = re.compile(r"\s*_\d+$")
 _LEAST_OVERLAP = 0.1
@@ -66,9 +67,10 @@ class ThreeHundredW(FaceFolder):
     ----------
     root : path-like
         The folder with ``afw``, ``helen``, ``ibug`` and ``lfpw``, or the one above it.
-    boxes : {"detector", "truth", "landmarks"}
+    boxes : {"detector", "truth", "landmarks", "mtcnn"}
         ``"truth"``: the owners' box around the landmarks; ``"landmarks"``: our own.  Both know where the
-        landmarks are, which a test should not.
+        landmarks are, which a test should not.  ``"mtcnn"``: found anew as in the paper, see
+        :mod:`mtl_lib.faces.detect`, and by the owners' detector where that fails.
 
     Raises
     ------
@@ -100,7 +102,7 @@ class ThreeHundredW(FaceFolder):
     UNIONS = {"full": ("common", "challenging")}
     OFFICIAL = {"train": "train", "common": "test", "challenging": "test"}
     PUBLISHED = {"train": 3148, "common": 554, "challenging": 135}
-    CODE = ("pairs.py", "pts.py")
+    CODE = ("detect.py", "pairs.py", "pts.py")
 
     def __init__(self, root: str | os.PathLike, boxes: str = "detector"):
         if boxes not in BOXES:
@@ -111,6 +113,11 @@ class ThreeHundredW(FaceFolder):
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
         return sum((folder / name).is_dir() for name in ("afw", "helen", "ibug", "lfpw")) >= 2
+
+    def _square(self, entry: Entry, picture: np.ndarray, report: SetReport) -> tuple[float, float, float]:
+        if self.boxes == "mtcnn":
+            return detected_square(entry, picture, report)
+        return super()._square(entry, picture, report)
 
     def _settings(self) -> dict[str, object]:
         return {"boxes": self.boxes}
@@ -161,7 +168,7 @@ class ThreeHundredW(FaceFolder):
             return {}
         account.use(path)
         try:
-            found = read_boxes(path, "bb_detector" if self.boxes == "detector" else "bb_ground_truth")
+            found = read_boxes(path, "bb_ground_truth" if self.boxes == "truth" else "bb_detector")
         except DataError as error:
             account.spoilt("damaged box files", error)
             return {}

@@ -152,7 +152,7 @@ def check_tier(
     if tier == "paper":
         names = _names(landmark_sets)
         found = [open_set(expression_set, folder, "expression"), *(open_set(name, folder) for name in names)]
-        return TierReport(tier, [data.check() for data in found], 0, (0, 0))
+        return TierReport(tier, [data.check() for data in found], None, (0, 0))
     expression, first = load_expressions(folder, cache=cache)
     landmarks, second = load_keypoints(folder, cache=cache)
     return tier_report(tier, expression, landmarks, [first, second])
