@@ -13,6 +13,7 @@ References
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
@@ -74,6 +75,7 @@ def render_emotions(
     pose: float | int = 0.4,
     occlusion: float | int | None = 0.0,
     missing: float | int = 0.0,
+    framing: float | int = 1.0,
     seed: int = 0,
     size: int = 96,
 ) -> tuple[UInt8[Tensor, "N 1 size size"], Float[Tensor, "N 68 2"]]:
@@ -89,6 +91,8 @@ def render_emotions(
         The faces' numbers; by default 0 to N - 1.
     intensity, person, style, gap, pose, occlusion, missing, seed
         As for :func:`mtl_lib.faces.scene.sample_scene`.
+    framing : float
+        Side of the picture as a multiple of the usual close-up's.
     size : int
         Side of the pictures in pixels.
 
@@ -124,4 +128,5 @@ def render_emotions(
         missing=missing,
         seed=seed,
     )
-    return render(scene, size)
+    look = {**scene.look, "frame size": scene.look["frame size"] * framing}
+    return render(replace(scene, look=look), size)

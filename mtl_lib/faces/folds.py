@@ -91,9 +91,11 @@ def folds(faces: FaceSet, k: int, way: str = "stratified", seed: int = 0) -> lis
 
 
 def _dealt(labels: np.ndarray, persons: Sequence[str], k: int, way: str, seed: int, name: str) -> np.ndarray:
-    splitter = {"stratified": StratifiedGroupKFold, "image": StratifiedKFold}[way](
-        n_splits=k, shuffle=True, random_state=seed
-    )
+    settings = dict(n_splits=k, shuffle=True, random_state=seed)
+    if way == "image":
+        parts = StratifiedKFold(**settings).split(labels, labels)
+    else:
+        parts = StratifiedGroupKFold(**settings).split(labels, labels, groups=persons)
     rarest = int(np.bincount(labels)[np.unique(labels)].min())
     if rarest < k:
         # scikit-learn only warns, and some training part might then lack the class.
@@ -102,7 +104,7 @@ def _dealt(labels: np.ndarray, persons: Sequence[str], k: int, way: str, seed: i
             "leave the class out"
         )
     fold_of = np.empty(len(labels), dtype=int)
-    for i, (_, test) in enumerate(splitter.split(labels, labels, groups=persons)):
+    for i, (_, test) in enumerate(parts):
         fold_of[test] = i
     return fold_of
 

@@ -51,6 +51,12 @@ SETS: dict[str, Listed] = {
         "twins.menpo:write",
     ),
     # expression sets
+    "ckplus": Listed(
+        "expression",
+        "CK+: 327 posed sequences of 118 people, 7 expressions, the last frame of each",
+        "ckplus:CKPlus",
+        "twins.ckplus:write",
+    ),
 }
 """Name on the command line to where it is; a set's module is imported only when it is asked for."""
 
