@@ -282,7 +282,7 @@ def test_a_deleted_label_is_an_unlabelled_sequence_and_the_count_says_so(copy):
     report = ckplus.load(size=24)[1]
     assert len(report.left_out[NO_LABEL]) == len(before.left_out[NO_LABEL]) + 1
     wanted = ckplus.published["all"]
-    assert not report.complete() and f"{wanted - 1} of {wanted} published, 1 missing" in str(report)
+    assert not report.complete() and f"{wanted - 1} of {wanted} expected, 1 missing" in str(report)
     assert repr(ckplus).endswith(f"all {wanted - 1} of {wanted} faces")
 
 

@@ -12,7 +12,7 @@ References
    (CK+): A complete dataset for action unit and emotion-specified expression", CVPR workshops, 2010.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -67,6 +67,7 @@ def emotion_units(emotion: str) -> dict[int, float]:
 def render_emotions(
     emotions: Sequence[str],
     *,
+    patterns: Mapping[str, Pattern] = EMOTION_PATTERNS,
     index: Int64[Tensor, " N"] | None = None,
     intensity: float | int | Float64[Tensor, " N"] = 1.0,
     person: Int64[Tensor, " N"] | None = None,
@@ -86,7 +87,9 @@ def render_emotions(
     Parameters
     ----------
     emotions : sequence of str
-        From :data:`EMOTIONS`, one for each face.
+        One for each face, by its name in ``patterns``.
+    patterns : mapping of str to Pattern
+        By default those of :data:`EMOTIONS`.
     index : Tensor, int64, [N], optional
         The faces' numbers; by default 0 to N - 1.
     intensity, person, style, gap, pose, occlusion, missing, seed
@@ -112,13 +115,14 @@ def render_emotions(
     >>> images.shape, points.shape
     (torch.Size([2, 1, 32, 32]), torch.Size([2, 68, 2]))
     """
-    unknown = sorted(set(emotions) - set(EMOTIONS))
+    unknown = sorted(set(emotions) - set(patterns))
     if unknown:
-        raise ConfigError(f"no emotion is called {unknown[0]!r}; there are {', '.join(EMOTIONS)}")
+        raise ConfigError(f"no emotion is called {unknown[0]!r}; there are {', '.join(patterns)}")
+    names = list(patterns)
     scene = sample_scene(
         torch.arange(len(emotions)) if index is None else index,
-        state=torch.tensor([EMOTIONS.index(name) for name in emotions], dtype=torch.int64),
-        patterns=EMOTION_PATTERNS,
+        state=torch.tensor([names.index(name) for name in emotions], dtype=torch.int64),
+        patterns=patterns,
         intensity=intensity,
         person=person,
         style=style,

@@ -57,6 +57,18 @@ SETS: dict[str, Listed] = {
         "ckplus:CKPlus",
         "twins.ckplus:write",
     ),
+    "oulu": Listed(
+        "expression",
+        "Oulu-CASIA NIR&VIS: 480 posed sequences of 80 people, 6 expressions, the last three frames of each",
+        "oulu:OuluCASIA",
+        "twins.oulu:write",
+    ),
+    "lsemsw": Listed(
+        "expression",
+        "LSEMSW: 175,679 film frames with 13 subtle mental states, in a layout of our own",
+        "lsemsw:LSEMSW",
+        "twins.lsemsw:write",
+    ),
 }
 """Name on the command line to where it is; a set's module is imported only when it is asked for."""
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from mtl_lib.errors import DataError
 
+_JUNK = ("Thumbs.db", "desktop.ini")
+"""What Windows leaves in folders of pictures."""
+
 
 def names_in(folder: Path, kind: str = "any") -> list[str]:
-    """Names in a folder, sorted, hidden ones aside; none if there is no such folder.
+    """Names in a folder, sorted, hidden ones and Windows' own aside; none if there is no such folder.
 
     Parameters
     ----------
@@ -24,7 +27,8 @@ def names_in(folder: Path, kind: str = "any") -> list[str]:
         return []
     wanted = {"any": lambda _: True, "file": os.DirEntry.is_file, "folder": os.DirEntry.is_dir}[kind]
     with os.scandir(folder) as found:
-        return sorted(item.name for item in found if not item.name.startswith(".") and wanted(item))
+        names = [item.name for item in found if not item.name.startswith(".") and wanted(item)]
+    return sorted(name for name in names if name not in _JUNK)
 
 
 def text_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Rendered faces with basic emotions, for the twins of expression sets."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ import torch
 from tqdm import tqdm
 
 from mtl_lib.errors import ConfigError
-from mtl_lib.faces.basic_emotions import render_emotions
+from mtl_lib.faces.basic_emotions import EMOTION_PATTERNS, render_emotions
 from mtl_lib.faces.numbers import uniform
+from mtl_lib.faces.states import Pattern
 from mtl_lib.faces.twins.common import Drawn
 
 
@@ -36,6 +37,7 @@ def draw_shots(
     shots: Iterable[Shot],
     *,
     pixels: int,
+    patterns: Mapping[str, Pattern] = EMOTION_PATTERNS,
     style: str = "film",
     gap: float | int = 0.0,
     pose: float | int = 0.4,
@@ -53,7 +55,7 @@ def draw_shots(
     shots : iterable of Shot
     pixels : int
         Side of the pictures.
-    style, gap, pose, occlusion, missing, framing, seed
+    patterns, style, gap, pose, occlusion, missing, framing, seed
         As for :func:`mtl_lib.faces.basic_emotions.render_emotions`.
     progress, total
         Whether to show a bar, and how many shots there are.
@@ -77,6 +79,7 @@ def draw_shots(
                 index=torch.tensor([shot.number for shot in chunk]),
                 person=torch.tensor([shot.person for shot in chunk]),
                 intensity=torch.tensor([shot.intensity for shot in chunk], dtype=torch.float64),
+                patterns=patterns,
                 style=style,
                 gap=gap,
                 pose=pose,
