@@ -69,6 +69,24 @@ SETS: dict[str, Listed] = {
         "lsemsw:LSEMSW",
         "twins.lsemsw:write",
     ),
+    "fer2013": Listed(
+        "expression",
+        "FER2013: 35,887 small gray photographs in one table, 7 expressions",
+        "fer2013:FER2013",
+        "twins.fer2013:write",
+    ),
+    "rafdb": Listed(
+        "expression",
+        "RAF-DB: 15,339 photographs with basic emotions, 7 expressions",
+        "rafdb:RAFDB",
+        "twins.rafdb:write",
+    ),
+    "affectnet": Listed(
+        "expression",
+        "AffectNet: 291,651 photographs, 8 expressions, both releases",
+        "affectnet:AffectNet",
+        "twins.affectnet:write",
+    ),
 }
 """Name on the command line to where it is; a set's module is imported only when it is asked for."""
 

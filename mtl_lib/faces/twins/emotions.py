@@ -140,3 +140,23 @@ def shuffled(items: Sequence, seed: int) -> list:
     ['a', 'b', 'c']
     """
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]
+
+
+def shared_out(frequencies: Mapping[str, int], count: int, seed: int) -> list[str]:
+    """So many labels, as frequent as given and at least one of each if there is room, in random order.
+
+    Examples
+    --------
+    >>> sorted(shared_out({"a": 90, "b": 9, "c": 1}, 11, 0))
+    ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'b', 'b', 'c']
+    """
+    names = list(frequencies)
+    spare = max(0, count - len(names))
+    share = np.array([frequencies[name] for name in names]) * (spare / sum(frequencies.values()))
+    own = np.floor(share).astype(int) + (1 if count >= len(names) else 0)
+    for i in np.argsort(-(share - np.floor(share)), kind="stable")[: max(0, count - own.sum())]:
+        own[i] += 1
+    # Fewer faces than labels: the most frequent ones are shown.
+    for i in np.argsort([-frequencies[name] for name in names], kind="stable")[: max(0, count - own.sum())]:
+        own[i] += 1
+    return shuffled([name for name, number in zip(names, own, strict=True) for _ in range(number)], seed)
