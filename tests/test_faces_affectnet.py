@@ -192,9 +192,9 @@ def test_a_line_listed_twice_alike_counts_once(full):
     assert len(report.left_out["listed a second time"]) == 1 and report.unaccounted() == 0
 
 
-def saved(value, **settings):
+def saved(value):
     buffer = io.BytesIO()
-    np.save(buffer, value, **settings)
+    np.save(buffer, value)
     return buffer.getvalue()
 
 
@@ -205,8 +205,8 @@ def annotation(folder, kind):
 MINI = {
     "label out of range": (lambda f: annotation(f, "exp").write_bytes(saved(np.array("8"))), r"3_exp\.npy: '8' is no exp"),
     "two labels": (lambda f: annotation(f, "exp").write_bytes(saved(np.array([1, 2]))), r"3_exp\.npy: .*2 values"),
-    "pickled": (
-        lambda f: annotation(f, "exp").write_bytes(saved(np.array([{}]), allow_pickle=True)),
+    "a Python object": (
+        lambda f: annotation(f, "exp").write_bytes(saved(np.array(["1"])).replace(b"'<U1'", b"'|O' ")),
         r"3_exp\.npy: this does not hold one value",
     ),
     "no npy": (lambda f: annotation(f, "exp").write_bytes(b"1"), r"3_exp\.npy: .*not an \.npy file"),

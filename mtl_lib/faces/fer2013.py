@@ -11,7 +11,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -98,9 +98,8 @@ class FER2013(FaceFolder):
     def _recognise(cls, folder: Path) -> bool:
         return (folder / "fer2013.csv").is_file()
 
-    def _entries(self, part: str, account: Account) -> list[Entry]:
-        account.use(self.table)
-        rows = read_table(self.table)
+    def _header(self, rows: Iterator[tuple[int, list[str]]]) -> tuple[int, list[int]]:
+        """Number of columns, and where the three are."""
         _, header = next(rows, (1, []))
         header = [name.strip() for name in header]
         missing = [name for name in COLUMNS if name not in header]
@@ -108,16 +107,34 @@ class FER2013(FaceFolder):
             raise DataError(
                 f"no column {', '.join(missing)}; the first line should be {','.join(COLUMNS)}", self.table, 1
             )
-        places = [header.index(name) for name in COLUMNS]
+        return len(header), [header.index(name) for name in COLUMNS]
+
+    def _found(self) -> dict[str, int]:
+        # One pass that reads no pixels: the table has 300 megabytes.
+        found = dict.fromkeys(USAGES.values(), 0)
+        try:
+            rows = read_table(self.table)
+            _, places = self._header(rows)
+            for _, cells in rows:
+                usage = cells[places[2]].strip() if len(cells) > places[2] else ""
+                found[usage] = found.get(usage, 0) + 1
+        except DataError:
+            pass
+        return {part: found[usage] for part, usage in USAGES.items()}
+
+    def _entries(self, part: str, account: Account) -> list[Entry]:
+        account.use(self.table)
+        rows = read_table(self.table)
+        width, places = self._header(rows)
         entries, empty = [], True
         for line, cells in rows:
             empty = False
-            usage = cells[places[2]].strip() if len(cells) == len(header) else None
+            usage = cells[places[2]].strip() if len(cells) == width else None
             if usage != USAGES[part] and (usage in USAGES.values() or part != self.PARTS[0]):
                 continue  # a line that belongs nowhere is counted with the first part
             account.report.rows += 1
             try:
-                entries.append(self._entry(line, cells, len(header), places))
+                entries.append(self._entry(line, cells, width, places))
             except DataError as error:
                 account.damage(DAMAGED, f"line {line}", error)
         if empty:
