@@ -15,6 +15,7 @@ aligned and cropped already (the paper's are 96x96).  Cf. sections 3 and 4.1, an
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, NamedTuple
@@ -147,6 +148,13 @@ class LSEMSW(FaceFolder):
 
     def _settings(self) -> dict[str, object]:
         return {"split": self.split, "seed": self.seed}
+
+    def _found(self) -> dict[str, int]:
+        try:
+            dealt = Counter(self._dealt(self._rows(Account(SetReport("", ""), "leave out"))))
+        except DataError:
+            dealt = Counter()
+        return {part: dealt[part] for part in self.PARTS}
 
     def _entries(self, part: str, account: Account) -> list[Entry]:
         account.use(self.table)
