@@ -286,6 +286,19 @@ def test_a_deleted_label_is_an_unlabelled_sequence_and_the_count_says_so(copy):
     assert repr(ckplus).endswith(f"all {wanted - 1} of {wanted} faces")
 
 
+def test_sequences_without_a_label_need_nothing_else(copy):
+    before = CKPlus(copy).load(size=24)[1]
+    subject, sequence = before.left_out[NO_LABEL][0].split("/")
+    folder = copy / "cohn-kanade-images" / subject / sequence
+    for path in folder.iterdir():
+        path.unlink()
+    (copy / "cohn-kanade-images" / subject / "042").mkdir()
+    (copy / "cohn-kanade-images" / subject / "042" / "odd name.png").write_bytes(b"")
+    report = CKPlus(copy).load(size=24)[1]
+    assert report.complete() and report.unaccounted() == 0 and report.rows == before.rows + 1
+    assert report.notes["sequences without frames and label"] == [f"{subject}/{sequence}"]
+
+
 def test_a_later_frame_is_noted(copy):
     frame = labelled(copy, "frame")
     later = frame.with_name(frame.name.replace("_00000002", "_00000003"))

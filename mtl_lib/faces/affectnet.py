@@ -65,7 +65,7 @@ class AffectNet(FaceFolder):
     -----
     The test part was never given out; papers test on the 500 validation faces of each class.  Nobody knows who is
     shown, so each picture counts as a person of its own.  ``extra["valence"]`` and ``extra["arousal"]`` are in
-    -1 .. 1, NaN where a mini release does not give them.  In the full release faces are cut out by their given
+    -1 .. 1, NaN where they are not given or make no sense.  In the full release faces are cut out by their given
     box, extended by 0.2 of its longer side on each side; faces of the mini release are taken whole.
 
     Examples
@@ -247,8 +247,8 @@ class AffectNet(FaceFolder):
             table=table,
             line=line,
             extra={
-                "valence": _affect(valence, "valence", table, line),
-                "arousal": _affect(arousal, "arousal", table, line),
+                "valence": _affect(valence, "valence", name, account),
+                "arousal": _affect(arousal, "arousal", name, account),
             },
         )
 
@@ -284,7 +284,7 @@ class AffectNet(FaceFolder):
                     raise DataError("the picture's label is missing; copy the set again", files["exp"])
                 label = whole_number(_scalar(files["exp"]), 0, 7, "expression", files["exp"])
                 extra = {
-                    long: _affect(_scalar(files[short]), long, files[short])
+                    long: _affect(_scalar(files[short]), long, name, account)
                     if files[short].name in notes
                     else math.nan
                     for short, long in (("val", "valence"), ("aro", "arousal"))
@@ -299,13 +299,15 @@ class AffectNet(FaceFolder):
         return entries
 
 
-def _affect(text: str, what: str, path: Path, line: int | None = None) -> float:
+def _affect(text: str, what: str, name: str, account: Account) -> float:
+    """Valence or arousal; what is odd about it must not cost a face its expression, so it is noted."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not -1 <= value <= 1:
-        raise DataError(f"{text[:40]!r} is no {what}; it lies between -1 and 1. Mend the file", path, line)
+        account.report.note(f"{what} not between -1 and 1, given as NaN", f"{name}: {text[:40]}")
+        return math.nan
     return value
 
 

@@ -151,6 +151,13 @@ class CKPlus(FaceFolder):
             if base is not None:
                 account.use(*(base / subject / sequence / n for n in names_in(base / subject / sequence)))
 
+        if not labels:
+            if not frames:
+                account.report.note("sequences without frames and label", f"{subject}/{sequence}")
+            return None
+        label, labelled_frame = self._label(label_folder, labels, subject, sequence)
+        if not frames:
+            raise DataError("the sequence is labelled, but has no frames; copy it again", folder)
         numbers = {}
         for frame in frames:
             match = _FRAME.fullmatch(frame)
@@ -161,13 +168,6 @@ class CKPlus(FaceFolder):
                     folder / frame,
                 )
             numbers[int(match[3])] = frame
-        if not labels:
-            if not frames:
-                raise DataError("a sequence without frames; copy it again, or remove the folder", folder)
-            return None
-        label, labelled_frame = self._label(label_folder, labels, subject, sequence)
-        if not frames:
-            raise DataError("the sequence is labelled, but has no frames; copy it again", folder)
         last = max(numbers)
         if last < labelled_frame:
             raise DataError(
