@@ -1,11 +1,14 @@
 """Random harm to one file of a data set, undone afterwards, and what a reader may do about it."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import strategies as st
 
 from mtl_lib.errors import DataError
+from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.marks import MARK
 
 KINDS = ("delete", "truncate", "garble", "rename", "empty", "another's content")
@@ -83,7 +86,29 @@ def assert_reported(report, whole, victim):
         assert lost_rows > usual or not report.complete() or unmarked, "faces are gone without a word"
 
 
-def refuses(message, call):
-    """``call`` ends in a DataError that matches."""
-    with pytest.raises(DataError, match=message):
-        call()
+@contextmanager
+def one_face_for_all(twin):
+    """While this lasts, the writer ``twin`` (a module) draws one face and uses it for all: for counting files."""
+    draw = twin.draw_shots
+
+    def once(shots, **settings):
+        shots = list(shots)
+        [face] = draw(shots[:1], **{**settings, "progress": False, "total": 1})
+        return (replace(face, number=i) for i in range(len(shots)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin, "draw_shots", once)
+        yield
+
+
+def without_pixels(folder):
+    """The faces that :meth:`load` would give, their pictures not read."""
+    entries = folder.entries()
+    return FaceSet(
+        torch.zeros(len(entries), 1, 0, 0, dtype=torch.uint8),
+        torch.tensor([entry.label for entry in entries]),
+        folder.CLASSES,
+        None,
+        tuple(entry.person for entry in entries),
+        folder.TITLE,
+    )

@@ -24,7 +24,7 @@ NAMES = "neutral happiness sadness surprise fear disgust anger contempt".split()
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("affectnet")
-    return {kind: write(root / kind, size=40, pixels=40, release=kind, seed=1) for kind in ("full", "mini")}
+    return {kind: write(root / kind, size=20, pixels=40, release=kind, seed=1) for kind in ("full", "mini")}
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +276,6 @@ def test_what_is_missing_is_said_with_the_layout(tmp_path):
 
 
 @given(data=st.data(), kind=st.sampled_from(["full", "mini"]))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=14, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_never_crashes_and_never_loses_silently(data, kind, folders, sound):
     nothing_is_lost_silently(AffectNet, folders[kind], data, sound[kind])

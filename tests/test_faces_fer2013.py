@@ -17,7 +17,7 @@ USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("fer") / "fer2013", size=60, seed=1)
+    return write(tmp_path_factory.mktemp("fer") / "fer2013", size=41, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_table_that_cannot_be_read_ends_everything(tmp_path, lines, edit, mess
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_never_crashes_and_never_loses_silently(data, small, sound):
     nothing_is_lost_silently(FER2013, small, data, sound)
 

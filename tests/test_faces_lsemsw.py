@@ -224,6 +224,6 @@ def test_too_few_films_cannot_be_split(copy):
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_never_crashes_and_never_loses_silently(data, tiny, sound):
     nothing_is_lost_silently(LSEMSW, tiny, data, sound)

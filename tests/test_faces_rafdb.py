@@ -19,7 +19,7 @@ LIST = "EmoLabel/list_patition_label.txt"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("raf") / "basic", size=40, pixels=32, seed=1)
+    return write(tmp_path_factory.mktemp("raf") / "basic", size=20, pixels=32, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,6 @@ def test_what_is_missing_is_said_with_the_layout(copy, tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_never_crashes_and_never_loses_silently(data, small, sound):
     nothing_is_lost_silently(RAFDB, small, data, sound)
