@@ -68,7 +68,7 @@ def test_a_network_learns_posed_states_from_landmarks(posed):
 
 def test_the_sweep_runs_every_arm_once(tmp_path):
     arms = {f"{kind}-{given}-{strength}" for kind in ARMS for given in ARMS[kind] for strength in STRENGTHS}
-    jobs = FACE_PROBE.jobs("synthetic", "smoke", [0])
+    jobs = FACE_PROBE.jobs("synthetic", "smoke", [0], tmp_path)
     assert len(jobs) == len(arms) and {job.method for job in jobs} == arms
     some = ["linear-landmarks-subtle", "network-both-posed"]
     sweep(FACE_PROBE, "synthetic", "smoke", seeds=[0], methods=some, workspace=tmp_path / "w", folder=tmp_path,

@@ -285,7 +285,7 @@ def _predict(net: ProbeNet, faces: FaceSet, scaler: LandmarkScaler, device: str)
     return torch.cat(answers)
 
 
-def _jobs(tier: str, budget: str, seeds: Sequence[int]) -> list[Job]:
+def _jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     count, passes = SIZES[budget]
     found = []
     for seed in seeds:
@@ -326,7 +326,7 @@ def _run(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outc
 FACE_PROBE = Experiment(
     name="face_probe",
     title="what pixels and landmarks know about a mental state (rendered faces)",
-    seeds={"smoke": 2, "cpu": 3, "t4": 5, "full": 5},
+    seeds={"smoke": (0, 1), "cpu": (0, 1, 2), "t4": tuple(range(5)), "full": tuple(range(5))},
     jobs=_jobs,
     run=_run,
     tiers=("synthetic",),

@@ -2,9 +2,12 @@
 
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (SEARCH_EXPERIMENT, TABLE_EXPERIMENT)}
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT)
+}
 """What ``mtl sweep`` can run."""
 
 
