@@ -238,7 +238,7 @@ class Deviation(TaskPenalty):
 
     Within reach of :math:`\tau \sqrt T / S` of each other all tasks become *equal, to the last bit*.
 
-    With kernel norms pinned S is a constant and R convex up to the projection that pins.  For two tasks of one
+    With kernel norms pinned S is a constant, and R convex but for the projection that pins.  For two tasks of one
     length step and projection together are even the exact proximal step of :math:`\tau R` on the sphere: with an
     angle of :math:`2\theta` between the tasks both end at :math:`\tan\theta' = (\sin\theta - \tau/2\rho^2) /
     \cos\theta`, :math:`\rho` being the length.
