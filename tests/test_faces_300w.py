@@ -381,6 +381,14 @@ def test_a_twin_is_the_same_from_the_same_seed(twin, tmp_path):
     assert read_mark(twin, "300w")["counts"] == {"train": 18, "common": 8, "challenging": 5}
 
 
+def test_names_in_a_full_twin_are_all_different():
+    from mtl_lib.faces.three_hundred_w import _FACE_NUMBER
+    from mtl_lib.faces.twins.three_hundred_w import _stem
+
+    stems = [_stem("ibug", first, 0) for first in range(FACES["ibug"])]
+    assert len({_FACE_NUMBER.sub("", stem) for stem in stems}) == FACES["ibug"] and SPACED in stems
+
+
 def test_a_larger_twin_keeps_the_proportions(tmp_path):
     larger = ThreeHundredW(write(tmp_path / "t", size=60, pixels=24))
     assert larger.check().complete() and "train 49" in repr(larger)

@@ -145,12 +145,13 @@ def test_a_file_that_changed_meanwhile_is_not_glued_to_the_old_one(server, tmp_p
     server.cut = [20_000, 0, 0, 0, 0]
     with pytest.raises(DataError):
         fetch(tmp_path, (source(server),), progress=False)
-    server.data, server.etag = (
-        archive({"data/legend.csv": b"a\n1\n2\n", "images/1": b"", "images/2": b""}),
-        '"two"',
-    )
+    # As long as before, so that only its tag tells that it is another one.
+    changed = {"data/legend.csv": b"a\n1\n2\n", "images/1": b"new" * 40_000, "images/2": b""}
+    server.data, server.etag = archive(changed), '"two"'
+    server.asked.clear()
     fetch(tmp_path, (source(server),), progress=False)
-    assert files_in(tmp_path / "toy") == ["data/legend.csv", "images/1", "images/2"]
+    assert (tmp_path / "toy/images/1").read_bytes() == b"new" * 40_000
+    assert len(server.asked) == 1, "the parts did not fit, and it was downloaded again only for that"
 
 
 def test_a_part_that_is_longer_than_the_file_is_thrown_away(server, tmp_path):

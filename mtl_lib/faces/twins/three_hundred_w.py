@@ -124,7 +124,8 @@ def _stem(source: str, first: int, place: int) -> str:
     if source.startswith("lfpw"):
         return f"image_{first + 1:04d}"
     if source == "ibug":
-        return SPACED if first == 3 else f"image_{first + 3:03d}_1"
+        number = first + 3 if first + 3 < 92 else first + 4  # 92 is the one with the space
+        return SPACED if first == 3 else f"image_{number:03d}_1"
     return f"{1_000_000_000 + 37 * first}_{place + 1}"
 
 
