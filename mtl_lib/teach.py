@@ -24,6 +24,7 @@ MINUTES: dict[int, dict[str, float | int]] = {
     2: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
     3: {"smoke": 0.2, "cpu": 1, "t4": 1},
     4: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
+    6: {"smoke": 0.3, "cpu": 1.5, "t4": 1.5},
 }
 """About how long a chapter computes, by budget; a chapter that is not here says so itself."""
 
