@@ -2,19 +2,20 @@ r"""Time and memory of one training step, for every way of sharing, with and wit
 
 Run from the root of the repository::
 
-    python benchmarks/training_step.py            # on a GPU the paper's batch; on a CPU two small ones: half an hour
+    python benchmarks/training_step.py            # on a GPU the paper's batch; on a CPU two small ones: ten minutes
     python benchmarks/training_step.py --quick    # a toy network: under a minute
     python benchmarks/training_step.py --record   # also writes data/results/training_step_benchmark.csv
 
 The yardstick is *two plain ResNet-34s*, written as a user would write them: two networks, two heads, two losses, SGD.
 Every other arm is timed in turn with it (one step of the one, one of the other, ...), so that a machine that gets
-slower or faster does so for both, and ``ratio`` is between the best steps of each.  *eager* arms are the plain loop with
-``torch.linalg.matrix_norm(..., ord="nuc")`` of the reshaped stacks added to the loss and left to autograd.
+slower or faster does so for both; ``ratio`` is the median over these pairs, with half their range beside it.  Seconds and
+parts are those of the arm's best step.  *eager* arms are the plain loop with ``torch.linalg.matrix_norm(..., ord="nuc")``
+of the reshaped stacks added to the loss and left to autograd.
 
 A step falls into five parts: ``data`` (drawing, augmenting and normalising the batches, from pictures kept on the
 device), ``forward`` (with the losses and the domain classifier), ``backward``, ``penalty`` (all that the regulariser does),
 ``optimiser``.  The eager arms' penalty is hidden in forward and backward.  On a CPU processor times of one thread; on a
-GPU wall times, the parts with the host waiting at each seam, the total without.
+GPU wall times, the parts with the host waiting at each seam, the total without.  Half precision is without loss scaling.
 
 All networks start independently: equal ones are the special case in which autograd of a nuclear norm is undefined.
 """
@@ -23,11 +24,13 @@ import argparse
 import contextlib
 import csv
 import datetime
+import functools
 import io
 import math
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -53,7 +56,7 @@ YARDSTICK = "two plain networks"
 TARGET_STEP = 1.05  # LAF + ADA, in steps of two plain networks; a GPU target
 TARGET_LAF = 0.03  # share of LAF in its step; a GPU target
 RESULTS = Path("data/results/training_step_benchmark.csv")
-COLUMNS = f"table arm tasks width batch precision {' '.join(PARTS)} seconds ratio share syncs megabytes torch machine date"
+COLUMNS = f"table arm tasks width batch precision {' '.join(PARTS)} seconds ratio spread repeats share syncs megabytes torch machine date"
 MB = 2**20
 
 PENALTIES = {
@@ -260,29 +263,33 @@ def arms(setting: Setting, eager: tuple[str, ...]) -> dict[str, Callable]:
 # --- Time.
 
 
-def timed_pair(arm, yardstick, device: str, repeats: int) -> tuple[dict[str, float], float, float]:
-    """Parts and total of the arm's best step, and the best step of the yardstick, taken in turn."""
+def timed_pair(arm, yardstick, device: str, repeats: int) -> tuple[dict[str, float], float, list[float]]:
+    """Parts and total of the arm's best step, and the ratios of all pairs of steps, taken in turn."""
     clock = Clock(device)
-    best: dict[object, tuple[float, dict[str, float]]] = {}
+    best, parts, ratios = math.inf, {}, []
     for number in range(repeats + 1):
-        for each in (yardstick, arm):
-            each.step(number, clock)
-            spent = clock.total()
-            if number and (each not in best or spent < best[each][0]):  # the first step warms up
-                best[each] = spent, clock.parts
-    if device != "cpu":  # without waiting at the seams
-        clock = Clock(device, split=False)
-        for each in (yardstick, arm):
+        yardstick.step(number, clock)
+        reference = clock.total()
+        arm.step(number, clock)
+        spent = clock.total()
+        if number:  # the first step warms up
+            ratios.append(spent / reference)
+            if spent < best:
+                best, parts = spent, clock.parts
+    if device != "cpu":  # again, in rounds of ten steps, without waiting at the seams
+        clock, ratios, best = Clock(device, split=False), [], math.inf
+        for number in range(repeats):
             rounds = []
-            for number in range(3):
+            for each in (yardstick, arm):
                 torch.cuda.synchronize()
                 began = time.perf_counter()
                 for inner in range(10):
                     each.step(10 * number + inner, clock)
                 torch.cuda.synchronize()
                 rounds.append((time.perf_counter() - began) / 10)
-            best[each] = min(rounds), best[each][1]
-    return best[arm][1], best[arm][0], best[yardstick][0]
+            ratios.append(rounds[1] / rounds[0])
+            best = min(best, rounds[1])
+    return parts, best, ratios
 
 
 def host_waits(arm) -> int:
@@ -303,28 +310,32 @@ def step_table(setting: Setting, eager: tuple[str, ...], repeats: int, only: str
     config = setting.config
     batch = " + ".join([str(config.batch_size)] * setting.count)
     print(f"\nOne step, width {config.width}, batch {batch}, {setting.precision}, {setting.device}")
-    print(f"{'':24}{'seconds':>9}{'ratio':>8}" + "".join(f"{part:>11}" for part in PARTS))
+    print(f"{'':24}{'seconds':>9}{'ratio':>8}{'':9}" + "".join(f"{part:>11}" for part in PARTS))
     torch.manual_seed(0)
     yardstick = PlainArm(setting)
     found = {YARDSTICK: lambda: PlainArm(setting), **arms(setting, eager)}
-    ratios, shares = {}, {}
+    ratios, shares, noise = {}, {}, 0.0
     for name, make in found.items():
         if only not in name:
             continue
         torch.manual_seed(0)
         arm = make()
-        parts, spent, reference = timed_pair(arm, yardstick, setting.device, repeats)
+        parts, spent, pairs = timed_pair(arm, yardstick, setting.device, repeats)
         syncs = host_waits(arm) if setting.device != "cpu" else ""
         del arm
         whole = sum(parts.values())
-        ratios[name], shares[name] = spent / reference, parts["penalty"] / whole
+        ratios[name], shares[name] = statistics.median(pairs), parts["penalty"] / whole
+        spread = (max(pairs) - min(pairs)) / 2
+        noise = max(noise, spread / ratios[name])
         told = "".join(f"{parts[part] / whole:>11.1%}" for part in PARTS)
         waits = f"   {syncs} waits for the GPU" if syncs != "" else ""
-        print(f"{name:24}{spent:9.4f}{ratios[name]:8.3f}{told}{waits}", flush=True)
+        print(f"{name:24}{spent:9.4f}{ratios[name]:8.3f} +-{spread:6.3f}{told}{waits}", flush=True)
         rows.append({"table": "step", "arm": name, "tasks": setting.count, "width": config.width,
                      "batch": config.batch_size, "precision": setting.precision,
                      **{part: f"{parts[part]:.4g}" for part in PARTS}, "seconds": f"{spent:.4g}",
-                     "ratio": f"{ratios[name]:.4g}", "share": f"{shares[name]:.4g}", "syncs": syncs})  # fmt: skip
+                     "ratio": f"{ratios[name]:.4g}", "spread": f"{spread:.2g}", "repeats": len(pairs), "share": f"{shares[name]:.4g}", "syncs": syncs})  # fmt: skip
+    if ratios:
+        print(f"  +- is half the range of {repeats} pairs of steps; at most {noise:.0%} of a ratio")
     judge(ratios, shares, setting.device)
 
 
@@ -400,11 +411,17 @@ def saved_per_picture(width: int, blocks: tuple[int, ...], pixels: int, size: in
     return total
 
 
+@functools.lru_cache
+def count(width: int, blocks: tuple[int, ...]) -> int:
+    """Parameters of one ResNet."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in resnet34(1, width, blocks).parameters())
+
+
 def memory_rows(config: TrainConfig, batch: int, mixed: bool) -> dict[str, dict[str, float]]:
     """MB of weights, gradients, momentum, activations and what is passing, for two tasks, by arm."""
     size = 2 if mixed else 4
-    with torch.device("meta"):
-        one = sum(p.numel() for p in resnet34(1, config.width, config.blocks).parameters())
+    one = count(config.width, config.blocks)
     kept = batch * saved_per_picture(config.width, config.blocks, config.pixels, size) / MB
     # In flight: the gradients of the two maps around the largest batch norm, and its result.
     largest = 3 * batch * size * config.width * math.ceil(config.pixels / 2) ** 2 / MB
@@ -447,7 +464,7 @@ def memory_table(rows: list[dict], check: bool) -> None:
         kept = (parts[1]["activations"] - parts[0]["activations"]) / 64
         print(
             f"check at width 16 on the CPU: from 32 + 32 to 96 + 96 pictures a process grows by {measured:.3f} MB for"
-            f" every two pictures; computed {computed / 64:.3f}, of which {kept:.3f} kept"
+            f" every two pictures; computed {computed / 64:.3f}, of which {kept:.3f} kept; ratio {(many - few) / computed:.2f}"
         )
         rows.append({"table": "memory check", "arm": "two plain networks, or LAF", "tasks": 2, "width": 16, "batch": 96,
                      "precision": "fp32", "megabytes": f"{many - few:.1f}", "ratio": f"{(many - few) / computed:.3f}"})  # fmt: skip
@@ -513,7 +530,7 @@ def main() -> None:
     parser.add_argument(
         "--tables", nargs="+", default=["step", "growth", "memory"], choices=["step", "growth", "memory"]
     )
-    parser.add_argument("--repeats", type=int, default=3, help="timed steps of everything (default: 3)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of everything (default: 5)")
     parser.add_argument(
         "--precision", choices=["fp32", "bf16", "fp16"], help="default: bf16 on a GPU, fp32 on a CPU"
     )
@@ -534,17 +551,17 @@ def main() -> None:
     if arguments.quick:
         toy = TrainConfig.for_budget("smoke", channels_last=True, hard_after=0)
         settings = [(toy, EAGER)]
-        growth = toy, [1, 2, 3], [4, 8]
+        growth = toy, [2, 3], [4, 8]
     elif device == "cpu":
         # Eager Tucker and TT take minutes a step at width 64: an SVD with a thousand rows at every layer.
         settings = [
             (TrainConfig(width=16, batch_size=32, hard_after=32), EAGER),
             (TrainConfig(width=64, batch_size=8, hard_after=32), ("laf",)),
         ]
-        growth = TrainConfig(width=16, batch_size=8), [1, 2, 3, 5], [8, 16, 32]
+        growth = TrainConfig(width=16, batch_size=8), [2, 3, 5, 10], [8, 16, 32]
     else:
         settings = [(TrainConfig(width=64, batch_size=256, hard_after=32), EAGER)]
-        growth = TrainConfig(width=64, batch_size=128), [1, 2, 3, 5], [16, 32, 64]
+        growth = TrainConfig(width=64, batch_size=128), [2, 3, 5], [16, 32, 64]
     rows: list[dict] = []
     for config, eager in settings if "step" in arguments.tables else ():
         setting = Setting(config, 2, device, precision)

@@ -6,6 +6,8 @@ the default shortcut has no parameters (He's option A), so that the 33 numbered 
 convolutions and "trace norm on all the 33 shareable layers" is literally true.
 
 The layers are numbered as in the paper's Fig. 3: 1 is the 7x7 stem, then two per block in order.
+AlexNet and VGG, the other two networks of Table 5, have modules of their own; :func:`shareable_layers`
+numbers the layers of all three.
 """
 
 from collections.abc import Sequence
@@ -15,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_lib.backbone_parts import Init, check_init, check_pictures, he_normal_
 from mtl_lib.errors import ConfigError
 
 Shortcut = Literal["A", "B"]
-Init = Literal["fan_in", "fan_out"]
 
 
 class ZeroPadShortcut(nn.Module):
@@ -105,6 +107,9 @@ class ResNet(nn.Module):
         Shortcut where the shape changes; see :class:`BasicBlock`.
     init : {"fan_in", "fan_out"}, optional
         Which count of connections scales He's normal initialisation; see :meth:`reset_parameters`.
+    size : int, optional
+        Side of the pictures, if others are to be refused.  By default any side from 32 up will do: nothing in
+        the network depends on it but the area of the last average (3x3 at 96, 7x7 at 224).
 
     Attributes
     ----------
@@ -114,7 +119,7 @@ class ResNet(nn.Module):
     Raises
     ------
     ConfigError
-        If an argument is not one of the above, or a size is below 1.
+        If an argument is not one of the above, or a count is below 1, or ``size`` is below 32.
     """
 
     def __init__(
@@ -124,17 +129,21 @@ class ResNet(nn.Module):
         blocks: Sequence[int] = (3, 4, 6, 3),
         shortcut: Shortcut = "A",
         init: Init = "fan_in",
+        size: int | None = None,
     ):
         super().__init__()
         if shortcut not in ("A", "B"):
             raise ConfigError(f"shortcut is {shortcut!r}; it must be 'A' (zero padding) or 'B' (projection)")
-        if init not in ("fan_in", "fan_out"):
-            raise ConfigError(f"init is {init!r}; it must be 'fan_in' or 'fan_out'")
+        check_init(init)
         if len(blocks) != 4 or min(blocks) < 1:
             raise ConfigError(f"blocks is {tuple(blocks)}; it must be four counts, each at least 1")
         if width < 1 or in_channels < 1:
             raise ConfigError(f"width is {width} and in_channels {in_channels}; both must be at least 1")
-        self.init = init
+        if size is not None and size < 32:
+            raise ConfigError(
+                f"size is {size}; the network halves the picture five times and needs 32 at least"
+            )
+        self.init, self.size = init, size
         self.out_features = 8 * width
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -160,14 +169,11 @@ class ResNet(nn.Module):
         2 * filters; ``fan_out`` (torchvision's choice) gives 2 * input channels, which makes the stem's
         norm small against all others.  The choice decides how fast a trace norm can shrink each layer.
         """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode=self.init, nonlinearity="relu")
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
+        he_normal_(self, self.init)
 
     def stages(self, x: Float[Tensor, "N C H W"]) -> list[Float[Tensor, "N _ _ _"]]:
         """Return the maps after the stem, the max pool and the four stages (48, 24, 24, 12, 6, 3 for 96)."""
+        check_pictures(x, self.size)
         maps = [self.relu(self.bn1(self.conv1(x)))]
         maps.append(self.maxpool(maps[-1]))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -187,6 +193,11 @@ class ResNet(nn.Module):
         Tensor
             Features [N, 8 * width]: the mean over the last map, which at 96x96 is the paper's 3x3 average
             pool.  The mean covers whatever map another image size leaves, so any size from 32 up works.
+
+        Raises
+        ------
+        ConfigError
+            If the network was built for a ``size`` and the pictures have another.
         """
         return self.stages(x)[-1].mean(dim=(2, 3))
 
@@ -197,11 +208,13 @@ def resnet34(
     blocks: Sequence[int] = (3, 4, 6, 3),
     shortcut: Shortcut = "A",
     init: Init = "fan_in",
+    size: int | None = None,
 ) -> ResNet:
     """Build the paper's backbone; the arguments are those of :class:`ResNet`.
 
     Parameter names are torchvision's (``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer2.0.downsample.0``...),
-    so that weights saved by either load into the other.
+    and with ``shortcut="B"`` so is the network: weights saved by either load into the other, but for
+    torchvision's classifier ``fc``, which a backbone does not have (``load_state_dict(..., strict=False)``).
 
     Examples
     --------
@@ -212,19 +225,21 @@ def resnet34(
     >>> [tuple(m.shape[2:]) for m in model.stages(torch.zeros(1, 1, 96, 96))]
     [(48, 48), (24, 24), (24, 24), (12, 12), (6, 6), (3, 3)]
     """
-    return ResNet(in_channels, width, blocks, shortcut, init)
+    return ResNet(in_channels, width, blocks, shortcut, init, size)
 
 
-def shareable_layers(model: ResNet) -> list[str]:
-    """Name the weights of the numbered convolutions: entry i is the paper's layer i + 1.
+def shareable_layers(model: nn.Module) -> list[str]:
+    """Name the weights of the numbered layers: entry i is layer i + 1, in forward order.
 
-    The stem and the two 3x3 convolutions of every block, in forward order: 33 for ResNet-34.  The 1x1
-    projections of shortcut B are not among them; nobody numbers them.
+    ResNet: the stem and the two 3x3 convolutions of every block, the 33 layers of the paper's Fig. 3 for
+    ResNet-34.  The 1x1 projections of shortcut B are not among them; nobody numbers them.  AlexNet and VGG: the
+    convolutions, then the hidden fully connected layers, which are as much a part of what tasks can share (7
+    for AlexNet, 15 for VGG-16; the last, the classifier, belongs to a task).
 
     Parameters
     ----------
-    model : ResNet
-        The network.
+    model : Module
+        One of the backbones.
 
     Returns
     -------
@@ -240,5 +255,5 @@ def shareable_layers(model: ResNet) -> list[str]:
     return [
         f"{name}.weight"
         for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d) and "downsample" not in name
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and "downsample" not in name.split(".")
     ]

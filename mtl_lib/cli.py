@@ -1,4 +1,4 @@
-"""The command ``mtl``: check data, train, evaluate, predict.
+"""The command ``mtl``: check data, train, evaluate, predict; run and print the book's experiments.
 
 Every problem that a user can put right ends in one line that says what to do and in exit status 2, without
 a traceback.  A traceback is a bug.
@@ -15,26 +15,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mtl_lib.data_commands import DATA_COMMANDS, Tier, cache_folder
 from mtl_lib.errors import ConfigError, MtlError
+from mtl_lib.experiments import commands
 
-Tier = Literal["synthetic", "open", "paper"]  # the last is answered by a message, until its loaders are there
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
-
-
-def data_check(tier: Tier = "synthetic", root: Path | None = None) -> None:
-    """Read every picture of a data tier once and say what was found, what was left out, and why.
-
-    Parameters
-    ----------
-    tier
-        "synthetic" (rendered, nothing is read) or "open" (two public sets of photographs); "paper" (the paper's
-        own sets) cannot be read yet.
-    root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
-    """
-    from mtl_lib.faces.tiers import check_tier
-
-    print(check_tier(tier, root))
 
 
 def train(
@@ -61,9 +46,11 @@ def train(
     out
         The run's folder: configuration, checkpoints, log.
     tier
-        Data: "synthetic" or "open"; "paper" cannot be read yet.
+        Data: "synthetic" (rendered), "open" (two public sets) or "paper" (sets under agreements; which ones, say
+        --set expression_set=ckplus landmark_sets=300w).
     root
-        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints.
+        For "open": the folder that holds facial_expressions and P1_Facial_Keypoints. For "paper": the folder that
+        holds the sets.
     budget
         Preset of all settings; by default MTL_BUDGET, or "cpu" if that is not set.
     resume
@@ -163,20 +150,6 @@ def predict(
         print(predict_picture(trained, picture, out, box))
 
 
-def cache_folder() -> Path:
-    """Where prepared pictures are kept: ``MTL_CACHE``, or ``mtl_lib`` in the user's cache folder.
-
-    Examples
-    --------
-    >>> cache_folder().is_absolute()
-    True
-    """
-    if os.environ.get("MTL_CACHE"):
-        return Path(os.environ["MTL_CACHE"]).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "mtl_lib"
-
-
 def parse_settings(settings: Sequence[str], record: type) -> dict[str, object]:
     """Turn ``NAME=VALUE`` into values of the types that a dataclass's fields have.
 
@@ -238,8 +211,14 @@ def _boolean(text: str) -> bool:
     return text.lower() in ("true", "1", "yes")
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict}
-DATA_COMMANDS = {"check": data_check}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "sweep": commands.run_sweep,
+    "table": commands.print_table,
+}
+RESULTS_COMMANDS = {"check": commands.check_results}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -260,10 +239,16 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] == ["data"]:
-            tyro.extras.subcommand_cli_from_dict(DATA_COMMANDS, prog="mtl data", args=args[1:])
+            status = tyro.extras.subcommand_cli_from_dict(
+                DATA_COMMANDS, prog="mtl data", description=_data.__doc__, args=args[1:]
+            )
+        elif args[:1] == ["results"]:
+            status = tyro.extras.subcommand_cli_from_dict(
+                RESULTS_COMMANDS, prog="mtl results", description=_results.__doc__, args=args[1:]
+            )
         else:
-            described = {**COMMANDS, "data": _data}
-            tyro.extras.subcommand_cli_from_dict(
+            described = {**COMMANDS, "data": _data, "results": _results}
+            status = tyro.extras.subcommand_cli_from_dict(
                 described, prog="mtl", description=__doc__.splitlines()[0], args=args
             )
     except MtlError as error:
@@ -272,11 +257,15 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # mtl ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status or 0
 
 
 def _data() -> None:
-    """Check data: see mtl data --help."""
+    """Get, check, prepare and look at data sets: see mtl data --help."""
+
+
+def _results() -> None:
+    """Check the ledger: see mtl results --help."""
 
 
 if __name__ == "__main__":

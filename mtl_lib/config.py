@@ -36,14 +36,26 @@ class TrainConfig:
         Side of the pictures (paper: 96).
     faces : int, optional
         Faces per set; by default all of a tier that is read, and as many rendered ones as the budget says.
+    expression_set, landmark_sets : str
+        For the tier "paper": which of :data:`mtl_lib.faces.registry.SETS`; several landmark sets are joined by
+        "+", the first of them is tested on (paper: LSEMSW; 300-W and Menpo).
     data_seed : int
         Seed of the rendered faces, or of the choice of ``faces``.
     fractions : (float, float, float)
-        Shares of the people in training, validation and test.
+        Shares of the people in training, validation and test, where a set's owner does not say which is which.
     split_seed : int
         Another seed is another split.
+    per_class, landmark_faces : int, optional
+        Of the training people, at most so many faces of every expression, and so many with landmarks; None takes
+        all.  See :mod:`mtl_lib.training_sets`.
+    shuffle_landmarks : bool
+        Control: in training, every face has another face's landmarks.
+    backbone : {"resnet34", "alexnet", "vgg16", "vgg16_bn"}
+        The architecture of a task's network (paper: ResNet-34, the others for comparison); "vgg16_bn" is VGG-16 with
+        batch norm.
     width, blocks, shortcut, kernel_init
-        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).
+        Arguments of :func:`mtl_lib.backbones.resnet34` (paper: 64, (3, 4, 6, 3); not stated; not stated).  AlexNet
+        and VGG take width and initialisation.
     init : {"same", "independent"}
         Whether the tasks' networks start from the same weights (not stated in the paper).  Independent
         networks followed by batch norm are shrunk by the penalty and hardly ever aligned by it.  Factorised
@@ -149,9 +161,15 @@ class TrainConfig:
     tasks: tuple[str, ...] = TASKS
     pixels: int = 96
     faces: int | None = None
+    expression_set: str = "lsemsw"
+    landmark_sets: str = "300w+menpo"
     data_seed: int = 0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
+    per_class: int | None = None
+    landmark_faces: int | None = None
+    shuffle_landmarks: bool = False
+    backbone: Literal["resnet34", "alexnet", "vgg16", "vgg16_bn"] = "resnet34"
     width: int = 16
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     shortcut: Literal["A", "B"] = "A"
@@ -234,6 +252,9 @@ class TrainConfig:
         for name, low in lowest.items():
             if not low <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least {low}")
+        for name in ("faces", "per_class", "landmark_faces"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1, or left out")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size is {self.batch_size}, which does not fall into {self.accumulate} equal micro-batches"

@@ -35,7 +35,7 @@ class ProbeResult:
     Parameters
     ----------
     accuracy : float
-        Balanced accuracy on people it was not fitted on: the mean over domains of :attr:`recalls`.
+        Balanced accuracy on people it was not fitted on: the mean over domains of ``recalls``.
     low, high : float
         Ends of the confidence interval of ``accuracy``.
     recalls : tuple of float

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib import task_rows
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, ConfigError
 from mtl_lib.sharing_measures import Measures
@@ -140,7 +141,8 @@ class Regulariser:
 
     @staticmethod
     def _lengths(tensors: Sequence[Tensor]) -> Float[Tensor, " T"]:
-        return torch.stack([length(t.detach().reshape(-1)) for t in tensors])
+        # As they lie in memory: a channels-last kernel would be copied to be flattened in its logical order.
+        return torch.stack([length(row) for row in task_rows.flat(tensors)[0]])
 
     @torch.no_grad()
     def add_gradient_(self, stacks: Stacks) -> Float[Tensor, ""]:
@@ -187,11 +189,12 @@ class Regulariser:
                 self.penalty.prox_(stacks, rate)
                 self.penalty.gamma = gamma
         if self.pins is not None:
-            tensors = [tensor for layer in stacks.values() for tensor in layer]
-            for tensor, pin in zip(tensors, self.pins.to(tensors[0].device) if tensors else (), strict=True):
-                size = length(tensor.reshape(-1))
-                # A kernel of zeros has no direction to be scaled along, and stays.
-                tensor.mul_(torch.where(size > 0, pin / torch.where(size > 0, size, 1), 1).to(tensor.dtype))
+            pins = iter(self.pins)
+            for tensors in stacks.values():
+                for tensor, size in zip(tensors, self._lengths(tensors), strict=True):
+                    # A kernel of zeros has no direction to be scaled along, and stays.
+                    factor = torch.where(size > 0, next(pins) / torch.where(size > 0, size, 1), 1)
+                    tensor.mul_(factor.to(tensor.dtype))
         self.steps += 1
 
     def trace_norms(self, stacks: Stacks) -> Float[Tensor, " terms"]:

@@ -1,11 +1,11 @@
 r"""Two penalties on a stack of tasks that are not trace norms: a control, and a candidate to replace them.
 
-============= ======================================================== ==================================
-class         one layer's :math:`R(w_1, \dots, w_T)`                     what it presses on
-============= ======================================================== ==================================
-`NormOnly`    :math:`\sum_t \lVert w_t \rVert`                          every task's length, by itself
-`Deviation`   :math:`\sqrt T\,\lVert D \rVert_F / \sum_t \lVert w_t \rVert`  differences between the tasks
-============= ======================================================== ==================================
+============= =================================================================== ==================================
+class         one layer's :math:`R(w_1, \dots, w_T)`                               what it presses on
+============= =================================================================== ==================================
+`NormOnly`    :math:`\sum_t \lVert w_t \rVert`                                     every task's length, by itself
+`Deviation`   :math:`\sqrt T\,\lVert D \rVert_F / \sum_t \lVert w_t \rVert`         differences between the tasks
+============= =================================================================== ==================================
 
 Here :math:`w_t` is task t's weight as one long vector, :math:`\bar w` the mean over tasks and :math:`D` the
 matrix with the rows :math:`d_t = w_t - \bar w`.  For two tasks :math:`\sqrt 2\,\lVert D \rVert_F = \lVert w_1 -
@@ -17,6 +17,7 @@ rows is the sum of their lengths), and knows nothing of the other tasks: whateve
 the same gamma is due to coupling, the rest is due to shrinking.
 """
 
+import abc
 import math
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +53,7 @@ def _inverse(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
 
 
-class TaskPenalty:
+class TaskPenalty(abc.ABC):
     """What both penalties have in common: the walk over the layers.  Use one of the two below.
 
     Parameters
@@ -157,15 +158,17 @@ class TaskPenalty:
             values.append(each(tensors))
         return (self.gamma * torch.stack(values).sum()).float() if values else torch.zeros(())
 
+    @abc.abstractmethod
     def _value(self, rows: Sequence[Tensor]) -> Tensor:
-        raise NotImplementedError
+        """Value of one layer, without gamma."""
 
+    @abc.abstractmethod
     def _add_gradient_(self, rows: Sequence[Tensor], into: Sequence[Tensor | None]) -> Tensor:
         """Add gamma times the gradient to flat rows, and return the value without gamma."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _shrink_(self, rows: Sequence[Tensor], tau: float) -> None:
-        raise NotImplementedError
+        """Take the proximal step of tau times one layer's value, in place."""
 
 
 class NormOnly(TaskPenalty):
@@ -235,7 +238,7 @@ class Deviation(TaskPenalty):
 
     Within reach of :math:`\tau \sqrt T / S` of each other all tasks become *equal, to the last bit*.
 
-    With kernel norms pinned S is a constant and R convex up to the projection that pins.  For two tasks of one
+    With kernel norms pinned S is a constant, and R convex but for the projection that pins.  For two tasks of one
     length step and projection together are even the exact proximal step of :math:`\tau R` on the sphere: with an
     angle of :math:`2\theta` between the tasks both end at :math:`\tan\theta' = (\sin\theta - \tau/2\rho^2) /
     \cos\theta`, :math:`\rho` being the length.

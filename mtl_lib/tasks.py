@@ -20,11 +20,12 @@ from mtl_lib.alignment import make_alignment
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, DataError
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.faces.splits import split_by_person
+from mtl_lib.faces.splits import split_faces
 from mtl_lib.faces.tiers import SYNTHETIC_SIZES, load_tier
 from mtl_lib.landmarks import LandmarkScaler, nme
 from mtl_lib.loaders import Batch, prepare_images
 from mtl_lib.sharing import MultiTaskNet
+from mtl_lib.training_sets import prepare_training
 from mtl_lib.trunks import make_trunk
 
 PARTS = ("train", "validation", "test")
@@ -156,11 +157,20 @@ def load_sets(
     count = config.faces
     if count is None and config.tier == "synthetic":
         count = SYNTHETIC_SIZES[config.budget]
-    return load_tier(config.tier, root, count, config.data_seed, pixels=config.pixels, cache=cache)
+    return load_tier(
+        config.tier,
+        root,
+        count,
+        config.data_seed,
+        pixels=config.pixels,
+        cache=cache,
+        expression_set=config.expression_set,
+        landmark_sets=config.landmark_sets,
+    )
 
 
 def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, dict[str, FaceSet]]:
-    """Split all sets jointly by person: part -> task -> faces.
+    """Split all sets jointly by person, or as their owners say: part -> task -> faces.
 
     All given sets take part in the split, also those of tasks that are not trained, so that a single-task
     run has the same test people as the run of both tasks that it is compared with.
@@ -168,7 +178,8 @@ def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, di
     Parameters
     ----------
     config : TrainConfig
-        Its ``tasks``, ``fractions`` and ``split_seed``.
+        Its ``tasks``, ``fractions`` and ``split_seed``; of the training people, ``per_class``,
+        ``landmark_faces`` and ``shuffle_landmarks``.
     sets : mapping of str to FaceSet
         By task name.
 
@@ -192,11 +203,15 @@ def split_sets(config: TrainConfig, sets: Mapping[str, FaceSet]) -> dict[str, di
                 f" {config.pixels}"
             )
     names = sorted(sets)
-    index = split_by_person([sets[name] for name in names], config.fractions, config.split_seed)
-    return {
+    index = split_faces([sets[name] for name in names], config.fractions, config.split_seed)
+    parts = {
         part: {name: sets[name].select(index[names.index(name)][i]) for name in config.tasks}
         for i, part in enumerate(PARTS)
     }
+    parts["train"] = prepare_training(
+        parts["train"], config.per_class, config.landmark_faces, config.shuffle_landmarks, config.split_seed
+    )
+    return parts
 
 
 def fingerprint(sets: Mapping[str, FaceSet]) -> dict[str, dict]:

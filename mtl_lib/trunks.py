@@ -8,12 +8,41 @@ from the random numbers and copied, so that all forms start from the same weight
 import torch
 from torch import nn
 
+from mtl_lib.alexnet import alexnet
 from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.config import TrainConfig
 from mtl_lib.cross_stitch import cross_stitch
 from mtl_lib.factorised import factorise
 from mtl_lib.hard_sharing import hard_share, shared_layers
 from mtl_lib.sharing import soft_share
+from mtl_lib.vgg import vgg16
+
+
+def make_backbone(config: TrainConfig) -> nn.Module:
+    """Return one task's network, without a head, with weights drawn from torch's global random numbers.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``backbone``, ``width``, ``kernel_init`` and ``pixels``; for ResNet ``blocks`` and ``shortcut``.
+
+    Raises
+    ------
+    ConfigError
+        If the architecture does not fit the pictures.
+
+    Examples
+    --------
+    >>> config = TrainConfig(backbone="vgg16_bn", width=2)
+    >>> make_backbone(config)(torch.zeros(2, 1, 96, 96)).shape
+    torch.Size([2, 128])
+    """
+    if config.backbone == "resnet34":
+        return resnet34(1, config.width, config.blocks, config.shortcut, config.kernel_init)
+    if config.backbone == "alexnet":
+        return alexnet(1, config.width, size=config.pixels, init=config.kernel_init)
+    norm = config.backbone == "vgg16_bn"
+    return vgg16(1, config.width, size=config.pixels, batch_norm=norm, init=config.kernel_init)
 
 
 def make_trunk(config: TrainConfig, tasks: int) -> tuple[nn.Module, int]:
@@ -40,10 +69,12 @@ def make_trunk(config: TrainConfig, tasks: int) -> tuple[nn.Module, int]:
     >>> [len(weights) for weights in trunk.stacks().values()]  # the stem and two blocks; then one per task
     [1, 1, 1, 1, 1, 2, 2, 2, 2]
     """
-    one = resnet34(1, config.width, config.blocks, config.shortcut, config.kernel_init)
+    one = make_backbone(config)
     layers = shareable_layers(one)
     if config.sharing == "hard":
-        after = shared_layers(config.hard_after, config.hard_count, stem=1, layers=len(layers))
+        # The paper's count leaves out the stem of ResNet; the others have none.
+        stem = int(config.backbone == "resnet34")
+        after = shared_layers(config.hard_after, config.hard_count, stem, len(layers))
         trunk = hard_share(one, tasks, after, layers, config.batch_norm, config.init)
     elif config.sharing == "cross_stitch":
         example = torch.zeros(1, 1, config.pixels, config.pixels)

@@ -1,5 +1,7 @@
 """ResNet-34 at 96x96: counts, numbering and shapes from the paper, and a forward pass written anew."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,6 +9,7 @@ from toy_faces import unhooked
 
 from mtl_lib.backbones import BasicBlock, resnet34, shareable_layers
 from mtl_lib.errors import ConfigError
+from mtl_lib.receptive_field import layers_of
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,31 @@ def test_thirty_three_layers_hold_the_main_path_weights(full, option):
         by_hand += 9 * before * m + (2 * blocks - 1) * 9 * m * m
         before = m
     assert by_hand == 21_095_616
+
+
+def torchvision_names(blocks):
+    """Parameters and buffers of torchvision's ResNet without its classifier, name by name."""
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    names = ["conv1.weight", *(f"bn1.{each}" for each in norm)]
+    for stage, count in enumerate(blocks, 1):
+        for block in range(count):
+            for i in (1, 2):
+                names.append(f"layer{stage}.{block}.conv{i}.weight")
+                names += [f"layer{stage}.{block}.bn{i}.{each}" for each in norm]
+            if stage > 1 and block == 0:
+                names.append(f"layer{stage}.0.downsample.0.weight")
+                names += [f"layer{stage}.0.downsample.1.{each}" for each in norm]
+    return names
+
+
+def test_option_b_with_a_classifier_has_torchvisions_names_and_21_797_672_parameters(full):
+    # The published size of torchvision's resnet34: 1000 classes, three channels.
+    trunk = sum(p.numel() for p in full["B"].parameters())
+    assert trunk + 512 * 1000 + 1000 == 21_797_672
+    assert set(full["B"].state_dict()) == set(torchvision_names((3, 4, 6, 3)))
+    # He et al. give 3.6 billion multiply-adds for 224x224 (Table 1); projections of option B are not counted.
+    billions = sum(layer.multiply_adds for layer in layers_of(full["A"], 224, 3)) / 1e9
+    assert 3.55 < billions < 3.65
 
 
 def test_only_option_b_has_projections(full):
@@ -60,14 +88,18 @@ def test_map_sizes_and_features(full):
     assert full["A"](torch.zeros(1, 3, 64, 64, device="meta")).shape == (1, 512)
 
 
-def reference_forward(state, x, blocks, option):
-    """ResNet in evaluation mode from its state dict alone, with torch.nn.functional only."""
+def reference_forward(state, x, blocks, option, training=False, moments=None):
+    """ResNet from its state dict alone, with torch.nn.functional only; notes the moments that it normalised by."""
 
     def norm(x, name):
         mean, var, scale, shift = (
             state[f"{name}.{part}"][:, None, None]
             for part in ("running_mean", "running_var", "weight", "bias")
         )
+        if training:
+            mean = x.mean(dim=(0, 2, 3), keepdim=True)[0]
+            var = (x - mean).square().mean(dim=(0, 2, 3), keepdim=True)[0]
+            moments[name] = (mean.flatten(), var.flatten() * (x[:, 0].numel() / (x[:, 0].numel() - 1)))
         return (x - mean) / (var + 1e-5).sqrt() * scale + shift
 
     x = F.relu(norm(F.conv2d(x, state["conv1.weight"], stride=2, padding=3), "bn1"))
@@ -101,8 +133,21 @@ def test_forward_equals_an_independent_implementation(option, blocks):
         torch.nn.init.uniform_(norm.weight, 0.5, 2)
         torch.nn.init.normal_(norm.bias)
     x = torch.randn(2, 3, 96, 96, dtype=torch.float64)
-    expected = reference_forward(model.state_dict(), x, blocks, option)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = reference_forward(before, x, blocks, option)
     torch.testing.assert_close(model.eval()(x), expected, rtol=1e-10, atol=1e-10)
+    # In training: the batch's own moments, of which a tenth goes into the running ones.
+    moments = {}
+    expected = reference_forward(before, x, blocks, option, training=True, moments=moments)
+    torch.testing.assert_close(model.train()(x), expected, rtol=1e-8, atol=1e-8)
+    assert len(moments) == sum(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    for name, (mean, var) in moments.items():
+        norm = model.get_submodule(name)
+        for new, old, seen in (
+            (norm.running_mean, before[f"{name}.running_mean"], mean),
+            (norm.running_var, before[f"{name}.running_var"], var),
+        ):
+            torch.testing.assert_close(new, 0.9 * old + 0.1 * seen, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize(("init", "stem", "last"), [("fan_in", 2 * 64, 2 * 512), ("fan_out", 2, 2 * 512)])
@@ -122,9 +167,67 @@ def test_shortcut_a_keeps_the_input_where_the_block_is_silent():
     assert torch.equal(out[:, :2], x[:, :, ::2, ::2]) and not out[:, 2:].any()
 
 
+def patch_at(top, left, side, seed):
+    """A random patch on a black picture large enough that nothing it influences meets the border."""
+    x = torch.zeros(1, 1, side, side, dtype=torch.float64)
+    chance = torch.Generator().manual_seed(seed)
+    x[..., top : top + 24, left : left + 24] = torch.randn(24, 24, generator=chance, dtype=torch.float64)
+    return x
+
+
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_a_shift_by_the_total_stride_shifts_every_map(option):
+    torch.manual_seed(1)
+    model = resnet34(width=2, blocks=(1, 1, 1, 1), shortcut=option).double().eval()
+    # Black stays black: no biases, running means of zero.
+    here = model.stages(patch_at(224, 224, 480, 0))
+    there = model.stages(patch_at(256, 192, 480, 0))
+    for stride, a, b in zip((2, 4, 4, 8, 16, 32), here, there, strict=True):
+        down, right = 32 // stride, -32 // stride
+        torch.testing.assert_close(a.roll((down, right), dims=(2, 3)), b, rtol=1e-12, atol=1e-12)
+        assert a.any()
+    # By half of it the last map is another one, the maps with a finer grid are only shifted.
+    half = model.stages(patch_at(240, 224, 480, 0))
+    torch.testing.assert_close(here[4].roll(1, dims=2), half[4], rtol=1e-12, atol=1e-12)
+    assert (here[5].roll(1, dims=2) - half[5]).abs().max() > 1e-3 < (here[5] - half[5]).abs().max()
+
+
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_a_gradient_reaches_every_parameter(option):
+    torch.manual_seed(2)
+    model = resnet34(width=4, shortcut=option)
+    model(torch.randn(4, 1, 96, 96)).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_computes_the_same(training):
+    torch.manual_seed(3)
+    model = resnet34(in_channels=3, width=4).double().train(training)
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    x = torch.randn(3, 3, 64, 64, dtype=torch.float64)
+    y = other(x.to(memory_format=torch.channels_last))
+    assert other.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(x), y, rtol=1e-9, atol=1e-9)
+
+
+def test_a_network_built_for_a_size_refuses_others():
+    model = resnet34(width=2, blocks=(1, 1, 1, 1), size=64).eval()
+    assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 16)
+    with pytest.raises(ConfigError, match="96 x 96 .* 64 x 64"):
+        model(torch.zeros(1, 1, 96, 96))
+
+
 @pytest.mark.parametrize(
     "bad",
-    [{"shortcut": "C"}, {"blocks": (3, 4, 6)}, {"blocks": (3, 0, 6, 3)}, {"width": 0}, {"init": "xavier"}],
+    [
+        {"shortcut": "C"},
+        {"blocks": (3, 4, 6)},
+        {"blocks": (3, 0, 6, 3)},
+        {"width": 0},
+        {"init": "xavier"},
+        {"size": 31},
+    ],
 )
 def test_bad_arguments_are_named(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):

@@ -54,10 +54,10 @@ def test_the_settings_given_are_those_of_the_run(run):
     assert (config["steps"], config["faces"], config["budget"]) == (4, 60, "smoke")
 
 
-def test_the_gated_tier_is_known_and_answered_with_what_can_be_used_instead(tmp_path, capsys):
+def test_the_gated_tier_says_what_it_needs(tmp_path, capsys):
     for command in (["train", "--out", str(tmp_path / "run")], ["data", "check"]):
         message = fails(capsys, *command, "--tier", "paper")
-        assert "cannot be read yet" in message and "--tier open" in message and "--tier synthetic" in message
+        assert "needs a folder that holds the data sets" in message and "--root DIR" in message
     assert not (tmp_path / "run").exists()
 
 

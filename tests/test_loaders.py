@@ -1,5 +1,6 @@
 """Every pass is a permutation, batches depend on (seed, task, step) alone, and targets move with pixels."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtl_lib import loaders
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.loaders import TaskBatches, generator, prepare_images
+from mtl_lib.faces.rendered import rendered_faces
+from mtl_lib.loaders import TaskBatches, generator, prepare_images, size_in_bytes
 from mtl_lib.transforms import augment
 
 
@@ -98,6 +101,61 @@ def test_sets_of_unequal_size_come_round_at_their_own_pace():
     assert [len(b.index) for b in batches.batch(0)] == [20, 20]
 
 
+def same(first, second):
+    """Whether two lists of batches are equal bit for bit."""
+    return all(
+        (a is None) == (b is None) and (a is None or torch.equal(a, b))
+        for one, two in zip(first, second, strict=True)
+        for a, b in (
+            (getattr(one, part), getattr(two, part)) for part in ("images", "labels", "landmarks", "index")
+        )
+    )
+
+
+def mixed_sets():
+    return [faces(7, landmarks=True), rendered_faces(30, size=24)]
+
+
+def test_workers_change_nothing():
+    batches = TaskBatches(mixed_sets(), (3, 5), seed=2, augment=[augment, None])
+    want = [batches.batch(step) for step in range(4, 10)]
+    for workers in (0, 1, 2):
+        got = list(batches.stream(4, 10, workers=workers))
+        assert len(got) == 6 and all(map(same, got, want)), workers
+
+
+def test_faces_drawn_on_the_fly_make_the_batches_of_faces_drawn_at_once():
+    lazy = rendered_faces(30, size=24)
+    made, drawn = (TaskBatches([data], 8, seed=1, augment=augment) for data in (lazy.load(), lazy))
+    assert all(same(made.batch(step), drawn.batch(step)) for step in (0, 3, 4))
+
+
+def test_sets_that_do_not_fit_stay_on_the_host_and_make_the_same_batches(monkeypatch):
+    gpu = torch.device("meta")  # stands for a device that is not the host
+    bare = dataclasses.replace(faces(10), labels=None, classes=())
+    whole = size_in_bytes(bare)
+    for free, kept in ((2 * whole, "meta"), (2 * whole - 1, "cpu")):
+        monkeypatch.setattr(loaders, "free_memory", lambda device, free=free: free)
+        assert TaskBatches([bare], 2, device=gpu).kept_on.type == kept
+    assert TaskBatches([bare], 2, device=gpu, keep="host").sets[0].images.device.type == "cpu"
+    with pytest.raises(ConfigError, match="workers need keep='host'"):
+        next(TaskBatches([bare], 2, device=gpu, keep="device").stream(0, 1, workers=1))
+    assert same(
+        TaskBatches([faces(10)], 4, keep="host").batch(3), TaskBatches([faces(10)], 4, keep="device").batch(3)
+    )
+
+
+def test_the_size_of_a_set_is_that_of_all_its_tensors():
+    assert size_in_bytes(faces(10, size=8, landmarks=True)) == 10 * (64 + 8 + 68 * 2 * 4)
+    assert size_in_bytes(rendered_faces(1000)) < 1000 * 40
+
+
+def test_the_description_names_sets_and_passes():
+    text = repr(TaskBatches([faces(100, name="big"), faces(10, name="small")], 20))
+    assert "'big' 100 faces, 20 a step, a pass takes 5 steps" in text
+    assert "'small' 10 faces, 20 a step, a pass takes 0.5 steps" in text
+
+
 def test_generators_of_neighbouring_keys_are_unrelated():
     draws = torch.stack([torch.randn(2000, generator=generator("cpu", 0, i)) for i in range(6)])
     off_diagonal = torch.corrcoef(draws)[~torch.eye(6, dtype=torch.bool)]
@@ -110,6 +168,7 @@ def test_generators_of_neighbouring_keys_are_unrelated():
         (([faces(3)], [1, 2]), ConfigError, "1 sets, 2 batch sizes"),
         (([faces(3)], 0), ConfigError, "at least 1 picture"),
         (([faces(3).select([])], 2), DataError, "'toy' has no pictures"),
+        (([faces(3)], 2, 0, "cpu", None, "gpu"), ConfigError, "keep is 'gpu'"),
     ],
 )
 def test_bad_requests_are_named(arguments, error, message):

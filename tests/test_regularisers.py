@@ -367,3 +367,21 @@ def test_impossible_settings_are_named():
         Deviation(-1.0)
     with pytest.raises(ConfigError, match="step_size is -1"):
         Deviation(1.0).prox_({}, -1.0)
+
+
+def test_the_laf_step_over_many_layers_is_each_layers_own():
+    """Layers are decomposed together: also of different sizes, layouts and numbers of tasks."""
+    layers = {
+        "a": weights(2, (4, 3), 1, torch.float32),
+        "b": weights(3, (5, 2), 2, torch.float32),
+        "c": [nn.Parameter(w.detach()[:, ::2]) for w in weights(2, (3, 4), 3, torch.float32)],
+        "d": weights(2, (6,), 4),
+        "e": weights(2, (2, 2, 3, 3), 5, torch.float32),
+    }
+    expected = {}
+    for name, tensors in layers.items():
+        u, s, v = torch.linalg.svd(as_matrix(tensors).double(), full_matrices=False)
+        expected[name] = (u * (s - 0.8).clamp_min(0)) @ v
+    TraceNormPenalty("laf", 2.0).prox_(layers, 0.4)
+    for name, tensors in layers.items():
+        torch.testing.assert_close(as_matrix(tensors).double(), expected[name], rtol=1e-5, atol=1e-6)

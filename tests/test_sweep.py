@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtl_lib.errors import ConfigError, DivergenceError
-from mtl_lib.experiments.base import Experiment, Job, Outcome
+from mtl_lib.experiments.base import Experiment, Job, Outcome, same_settings
 from mtl_lib.experiments.checks import problems
 from mtl_lib.experiments.sweep import expected_seconds, parse_shard, part_of, sweep
 from mtl_lib.ledger import change, read
 
 
 def toy(run=None, methods=("single", "laf"), lr=0.1) -> Experiment:
-    def jobs(tier, budget, seeds):
+    def jobs(tier, budget, seeds, folder):
         return [
             Job(experiment="toy", method=m, seed=s, tier=tier, budget=budget, config={"lr": lr, "seed": s})
             for s in seeds
@@ -29,7 +31,14 @@ def toy(run=None, methods=("single", "laf"), lr=0.1) -> Experiment:
     def work(job, workspace, root, accelerator):
         return Outcome(metrics={"accuracy": 50.0 + job.seed}, device="CPU", memory=1.0)
 
-    return Experiment(name="toy", title="a toy", seeds={"smoke": 2, "cpu": 3}, jobs=jobs, run=run or work)
+    return Experiment(
+        name="toy",
+        title="a toy",
+        seeds={"smoke": (0, 1), "cpu": (0, 1, 2)},
+        jobs=jobs,
+        run=run or work,
+        tiers=("synthetic", "open"),
+    )
 
 
 def run(experiment, tmp_path, tier="synthetic", budget="smoke", **options):
@@ -64,7 +73,7 @@ def test_what_is_recorded_is_not_run_again_unless_asked_for(tmp_path):
 
 
 def test_shards_are_disjoint_and_complete(tmp_path):
-    jobs = toy().jobs("open", "cpu", range(5))
+    jobs = toy().jobs("open", "cpu", range(5), Path())
     for n in (1, 3, 4, 20):
         parts = [part_of(jobs, (i, n)) for i in range(1, n + 1)]
         assert sorted(j.key for part in parts for j in part) == sorted(j.key for j in jobs)
@@ -154,7 +163,7 @@ def _goes_on(job, workspace, root, accelerator):
 
 
 def test_the_time_to_go_comes_from_recorded_runs():
-    jobs = toy().jobs("open", "cpu", [0, 1])
+    jobs = toy().jobs("open", "cpu", [0, 1], Path())
     assert expected_seconds(jobs, []) is None
     from test_ledger import entry
 
@@ -193,8 +202,35 @@ def test_the_check_finds_every_oddity(tmp_path):
     assert any(f"{path.name}:4: no JSON" in line for line in problems({"toy": toy()}, folder))
 
 
+def test_a_run_is_not_lost_because_a_setting_was_added_since(tmp_path):
+    run(toy(), tmp_path)
+
+    def with_new(value):
+        old = toy()
+
+        def jobs(*arguments):
+            return [replace(job, config={**job.config, "new": value}) for job in old.jobs(*arguments)]
+
+        return replace(old, jobs=jobs, defaults={"new": 0})
+
+    assert run(with_new(0), tmp_path).before == 4
+    assert problems({"toy": with_new(0)}, tmp_path / "ledger") == []
+    assert len(problems({"toy": with_new(1)}, tmp_path / "ledger")) == 4
+    assert len(run(with_new(1), tmp_path).done) == 4
+
+
+settings_ = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(settings_, settings_, settings_)
+def test_same_settings_are_those_that_fill_up_to_the_same(recorded, wanted, defaults):
+    filled = {**{k: defaults[k] for k in wanted if k in defaults}, **recorded}
+    assert same_settings({"x": recorded}, {"x": wanted}, {"x": defaults}) == (filled == wanted)
+
+
 def test_unknown_tiers_and_methods_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="synthetic, open"):
+    with pytest.raises(ConfigError, match="synthetic, open, not"):
         run(toy(), tmp_path, tier="paper")
     with pytest.raises(ConfigError, match="no method 'lafs'; it has single, laf"):
         run(toy(), tmp_path, methods=["lafs"])

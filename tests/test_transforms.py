@@ -97,6 +97,38 @@ def test_the_motion_stays_within_its_limits_and_uses_them():
     assert shift.abs().max() <= 0.05 * SIZE + 1e-3 and shift.abs().max() > 0.045 * SIZE
 
 
+def test_the_crop_is_a_window_of_the_picture_and_may_lie_anywhere_in_it():
+    # A picture whose value is its own x coordinate: what is seen at the edges says where the window lay.
+    ramp = torch.arange(SIZE).float().expand(1, 1, SIZE, SIZE) / SIZE
+    ramp = torch.cat((ramp, ramp.mT), 1).expand(500, 2, SIZE, SIZE)
+    landmarks = SHAPE.expand(500, 68, 2)
+    out, moved = augment(ramp, landmarks, generator(), **(NOTHING | {"crop": 0.75}))
+    for channel, axis in ((0, -1), (1, -2)):
+        near, far = (out[:, channel].select(axis, i)[:, 48] * SIZE for i in (0, SIZE - 1))
+        # Pixel centres: the window's edges are half a small pixel further out.
+        half = (far - near) / (SIZE - 1) / 2
+        assert torch.allclose(far - near + 2 * half, torch.full((500,), 0.75 * SIZE), atol=0.6)
+        left = near - half + 0.5
+        assert left.min() >= -0.6 and left.max() <= 0.25 * SIZE + 0.6
+        assert left.min() < 0.02 * SIZE and left.max() > 0.23 * SIZE
+    # The landmarks went along: the value under each is still its own coordinate.
+    for k in (0, 7, 400):
+        inside = ((moved[k] > 1) & (moved[k] < SIZE - 2)).all(1)
+        x, y = moved[k][inside].round().long().unbind(1)
+        assert inside.sum() > 20
+        assert (out[k, 0, y, x] * SIZE - SHAPE[inside, 0]).abs().max() < 0.6
+        assert (out[k, 1, y, x] * SIZE - SHAPE[inside, 1]).abs().max() < 0.6
+
+
+def test_a_dot_stays_under_its_landmark_in_a_crop():
+    landmarks = SHAPE.expand(68, 68, 2)
+    images, moved = augment(dots(), landmarks, generator(2), flip=0.0, noise=0.0, scale=(0.8, 0.9), crop=0.85)
+    expected = moved[torch.arange(68), torch.arange(68)]
+    inside = ((expected > 8) & (expected < SIZE - 9)).all(1)
+    assert inside.sum() > 30
+    assert (centre_of_mass(images) - expected)[inside].norm(dim=1).max() < 0.1
+
+
 def test_about_half_of_the_faces_are_mirrored():
     landmarks = SHAPE.expand(400, 68, 2)
     _, moved = augment(torch.zeros(400, 1, SIZE, SIZE), landmarks, generator(), **(NOTHING | {"flip": 0.5}))
@@ -129,7 +161,15 @@ def test_switching_the_noise_off_leaves_the_motion_as_it_was():
 
 @pytest.mark.parametrize(
     "setting",
-    [dict(flip=1.5), dict(scale=(1.2, 0.8)), dict(scale=(0.0, 1.0)), dict(rotation=-1.0), dict(noise=-0.1)],
+    [
+        dict(crop=0.0),
+        dict(crop=1.2),
+        dict(flip=1.5),
+        dict(scale=(1.2, 0.8)),
+        dict(scale=(0.0, 1.0)),
+        dict(rotation=-1.0),
+        dict(noise=-0.1),
+    ],
 )
 def test_bad_settings_are_refused(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtl_lib.ledger import config_hash
+from mtl_lib.ledger import Entry, config_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,43 @@ class Job:
         return f"{self.method}-{self.tier}-{self.budget}-s{self.seed}-{config_hash(self.config)}"
 
 
+def same_settings(
+    recorded: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> bool:
+    """Return whether a recorded configuration is the wanted one.
+
+    The package grows, and a run must not be lost because a setting has been added since: what the recorded
+    configuration lacks must have its default now, the value that leaves everything as it was before.  What it has
+    beyond the wanted one is a difference.
+
+    Parameters
+    ----------
+    recorded, wanted : mapping
+        Configurations, which may hold further mappings.
+    defaults : mapping
+        Default values, laid out as in ``wanted``.
+
+    Examples
+    --------
+    >>> same_settings({"lr": 0.1}, {"lr": 0.1, "new": 0}, {"lr": 0.5, "new": 0})
+    True
+    >>> same_settings({"lr": 0.1}, {"lr": 0.1, "new": 1}, {"lr": 0.5, "new": 0})
+    False
+    """
+    if set(recorded) - set(wanted):
+        return False
+    for name, value in wanted.items():
+        if name not in recorded:
+            if name not in defaults or defaults[name] != value:
+                return False
+        elif isinstance(value, Mapping) and isinstance(recorded[name], Mapping):
+            if not same_settings(recorded[name], value, defaults.get(name, {})):
+                return False
+        elif recorded[name] != value:
+            return False
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a job has come to.
@@ -78,20 +115,33 @@ class Experiment:
     ----------
     name, title : str
         A word for the command line and the ledger; a line for people.
-    seeds : mapping of str to int
-        How many seeds each budget takes when none are named.
+    seeds : mapping of str to tuple of int
+        Which seeds each budget takes when none are named.
     jobs : callable
-        ``jobs(tier, budget, seeds)`` lists all jobs; the same arguments give the same list.
+        ``jobs(tier, budget, seeds, folder)`` lists all jobs; the same arguments, and the same earlier experiments
+        in the ledger's ``folder``, give the same list.
     run : callable
         ``run(job, workspace, root, accelerator)`` makes the run and returns its :class:`Outcome`.  What it keeps
         in the folder ``workspace`` lets a killed run go on.
     tiers : tuple of str
         The tiers it can run on.
+    needs : tuple of str
+        Experiments that must be recorded before.
+    defaults : mapping
+        Defaults of the settings in a job's configuration; see :func:`same_settings`.
     """
 
     name: str
     title: str
-    seeds: Mapping[str, int]
-    jobs: Callable[[str, str, Sequence[int]], list[Job]]
+    seeds: Mapping[str, tuple[int, ...]]
+    jobs: Callable[[str, str, Sequence[int], Path], list[Job]]
     run: Callable[[Job, Path, Path | None, str], Outcome]
-    tiers: tuple[str, ...] = ("synthetic", "open")
+    tiers: tuple[str, ...] = ("synthetic", "open", "paper")
+    needs: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_record_of(self, entry: Entry, job: Job) -> bool:
+        """Return whether a line of the ledger is the record of a job."""
+        if entry.key[:-1] != job.key[:-1]:
+            return False
+        return entry.hash == job.key[-1] or same_settings(entry.config, job.config, self.defaults)

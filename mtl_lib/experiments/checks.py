@@ -48,12 +48,17 @@ def problems(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -
         for (tier, budget), group in groups.items():
             where = f"{path.name}, {tier}, {budget}"
             seeds = sorted({entry.seed for entry in group})
-            valid = {job.key for job in experiments[name].jobs(tier, budget, seeds)}
-            methods = list(dict.fromkeys(job[3] for job in sorted(valid)))
+            try:
+                jobs = experiments[name].jobs(tier, budget, seeds, Path(folder))
+            except MtlError as error:
+                found.append(f"{where}: {error}")
+                continue
+            methods = list(dict.fromkeys(job.method for job in jobs))
+            by_name = {(job.method, job.seed): job for job in jobs}
             for entry in group:
                 if entry.method not in methods:
                     found.append(f"{where}: there is no method {entry.method!r} any more (seed {entry.seed})")
-                elif entry.key not in valid:
+                elif not experiments[name].is_record_of(entry, by_name[entry.method, entry.seed]):
                     found.append(
                         f"{where}: {entry.method}, seed {entry.seed}: its configuration {entry.hash} no longer exists;"
                         " run the sweep again and take the line out"

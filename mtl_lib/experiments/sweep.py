@@ -11,6 +11,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,7 +131,7 @@ def sweep(
     tier, budget : str
         On which faces, with how much computing.
     seeds : sequence of int, optional
-        By default as many as the experiment takes for the budget.
+        By default those that the experiment takes for the budget.
     methods : sequence of str, optional
         Only these.
     shard : (int, int), optional
@@ -166,9 +167,8 @@ def sweep(
     if folder is None:
         raise ConfigError("there is no data/results here to record in; name a folder, or set MTL_RESULTS")
     workspace = Path(workspace) / experiment.name
-    jobs = experiment.jobs(
-        tier, budget, list(seeds if seeds is not None else range(experiment.seeds[budget]))
-    )
+    wanted = list(experiment.seeds[budget] if seeds is None else seeds)
+    jobs = experiment.jobs(tier, budget, wanted, folder)
     if methods is not None:
         known = list(dict.fromkeys(job.method for job in jobs))
         if unknown := [method for method in methods if method not in known]:
@@ -177,8 +177,18 @@ def sweep(
     jobs = part_of(jobs, shard)
 
     progress = Progress()
-    recorded = {entry.key for entry in read(experiment.name, folder)}
-    todo = [job for job in jobs if again or job.key not in recorded]
+
+    def missing(jobs: Sequence[Job]) -> list[Job]:
+        lines = defaultdict(list)
+        for entry in read(experiment.name, folder, tier=tier, budget=budget):
+            lines[entry.method, entry.seed].append(entry)
+        return [
+            job
+            for job in jobs
+            if not any(experiment.is_record_of(entry, job) for entry in lines[job.method, job.seed])
+        ]
+
+    todo = jobs if again else missing(jobs)
     progress.before = len(jobs) - len(todo)
 
     def say(text: str) -> None:
@@ -199,7 +209,7 @@ def sweep(
             progress.elsewhere += 1
             continue
         with claim:
-            if not again and job.key in {entry.key for entry in read(experiment.name, folder)}:
+            if not again and not missing([job]):
                 progress.elsewhere += 1  # another process has finished it since
                 continue
             started = time.monotonic()

@@ -22,8 +22,17 @@ _MADE_BY = ("base.py", "cache.py", "crops.py", "expressions.py", "keypoints.py",
 """Code that decides what is in a cached file; when it changes, older files are not used."""
 
 
-def fingerprint(files: Iterable[Path], settings: Mapping[str, object]) -> str:
-    """A hash of the files' names, sizes and times of change and of the settings.
+def fingerprint(files: Iterable[Path], settings: Mapping[str, object], code: Iterable[Path] = ()) -> str:
+    """A hash of the files' names, sizes and times of change, of the settings, and of the code that reads them.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        The data.
+    settings : mapping
+        What was asked for.
+    code : iterable of Path
+        Modules that decide what is read, besides those that all sets use.
 
     Examples
     --------
@@ -31,8 +40,8 @@ def fingerprint(files: Iterable[Path], settings: Mapping[str, object]) -> str:
     True
     """
     record = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode())
-    for name in _MADE_BY:
-        record.update((Path(__file__).parent / name).read_bytes())
+    for module in (*(Path(__file__).parent / name for name in _MADE_BY), *code):
+        record.update(module.read_bytes())
     for path in sorted(files):
         stat = path.stat() if path.exists() else None
         line = (str(path), stat.st_size, stat.st_mtime_ns) if stat else (str(path), None, None)
@@ -110,4 +119,4 @@ def _load(path: Path) -> tuple[FaceSet, SetReport]:
         about["name"],
         extra,
     )
-    return faces, SetReport(**about["report"])
+    return faces, SetReport.from_dict(about["report"])

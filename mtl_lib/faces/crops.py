@@ -47,6 +47,41 @@ def landmark_box(points: Float[Tensor, "*N 68 2"], margin: float | int = MARGIN)
     return torch.cat((corner, side[..., None]), -1)
 
 
+def box_square(
+    box: tuple[float | int, float | int, float | int, float | int], margin: float | int = MARGIN
+) -> tuple[float, float, float]:
+    """The square around a box that is given: :func:`landmark_box` for a detector's answer.
+
+    Parameters
+    ----------
+    box : (left, top, right, bottom)
+        In pixels of the original, pixel centres at integers as for landmarks.
+    margin : float
+        Extension on each side, as a part of the box's longer side.
+
+    Returns
+    -------
+    (left, top, side)
+
+    Raises
+    ------
+    DataError
+        If the box has no extent.
+
+    Examples
+    --------
+    >>> box_square((9.5, 4.5, 19.5, 9.5))
+    (8.0, 0.5, 14.0)
+    """
+    left, top, right, bottom = (float(v) for v in box)
+    if not (right > left and bottom > top and np.isfinite([left, top, right, bottom]).all()):
+        raise DataError(
+            f"the face's box (left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}) is empty"
+        )
+    side = max(right - left, bottom - top) * (1 + 2 * margin)
+    return (left + right) / 2 + 0.5 - side / 2, (top + bottom) / 2 + 0.5 - side / 2, side
+
+
 def to_crop(
     points: Float[Tensor, "N 68 2"], crop: Float[Tensor, "N 3"], size: int
 ) -> Float[Tensor, "N 68 2"]:

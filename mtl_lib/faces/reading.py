@@ -79,14 +79,9 @@ def read_picture(
     """
     path = Path(path)
 
-    def failure(what: str, alone: str, of_a_set: str) -> DataError:
-        # Who names one picture can mend a path; who reads a set can mend the set or the line that names it.
-        if named_in is None:
-            return DataError(f"{what}; {alone}", path)
-        return DataError(f"names the picture {path}: {what}; {of_a_set}, or remove the line", named_in, line)
-
+    where = (path, named_in, line)
     if not path.is_file():
-        raise failure("there is no such file", "check the path", "download the set again")
+        raise _failure(where, "there is no such file", "check the path", "download the set again")
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -97,15 +92,27 @@ def read_picture(
                 colour = bool((np.abs(red - green) + np.abs(green - blue)).mean() > 3)
             return np.asarray(picture.convert("L")), colour
     except UnidentifiedImageError:
-        raise failure(
+        raise _failure(
+            where,
             "this is not a picture",
             "give a JPEG, PNG, WEBP or another kind that Pillow reads",
             "download it again",
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise failure(
-            f"the picture is damaged ({error})", "give a whole copy of it", "download it again"
+        raise _failure(
+            where, f"the picture is damaged ({error})", "give a whole copy of it", "download it again"
         ) from None
+
+
+# Not within read_picture, where the tests' type checks would be compiled anew for every picture.
+def _failure(
+    where: tuple[Path, str | os.PathLike | None, int | None], what: str, alone: str, of_a_set: str
+) -> DataError:
+    # Who names one picture can mend a path; who reads a set can mend the set or the line that names it.
+    path, named_in, line = where
+    if named_in is None:
+        return DataError(f"{what}; {alone}", path)
+    return DataError(f"names the picture {path}: {what}; {of_a_set}, or remove the line", named_in, line)
 
 
 def read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
@@ -139,6 +146,17 @@ def read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"this is not UTF-8 text ({error.reason}); download it again", path) from None
     except csv.Error as error:
         raise DataError(f"this is not a CSV file ({error}); download it again", path) from None
+
+
+def same_name(name: str, plain: str) -> bool:
+    """Whether a folder's name is the wanted one, letters and digits alone compared, in any case.
+
+    Examples
+    --------
+    >>> same_name("Bounding Boxes", "boundingboxes"), same_name("Bounding_Boxes", "boundingboxes")
+    (True, True)
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower()) == plain
 
 
 def digest(path: Path) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_lib.errors import ConfigError
-from mtl_lib.faces import features, head
+from mtl_lib.faces import face_parts, head
 from mtl_lib.faces.camera import View
 from mtl_lib.faces.numbers import grain
 from mtl_lib.faces.scene import Scene, sample_scene
@@ -90,9 +90,9 @@ def _draw(scene: Scene, view: View) -> Tensor:
     canvas = head.surroundings(sitter)
     light = head.shading(sitter)
     head.head(sitter, canvas, light)
-    features.nose(sitter, canvas)
-    features.eyes_and_brows(sitter, canvas, light)
-    features.mouth(sitter, canvas, light)
+    face_parts.nose(sitter, canvas)
+    face_parts.eyes_and_brows(sitter, canvas, light)
+    face_parts.mouth(sitter, canvas, light)
     head.obstacle(sitter, canvas)
     return _photograph(scene, canvas)
 

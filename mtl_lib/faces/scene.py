@@ -1,7 +1,7 @@
 """What is in front of the camera: the person, the expression, the pose, the light, the kind of picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from mtl_lib.errors import ConfigError
 from mtl_lib.faces.numbers import normal, uniform
 from mtl_lib.faces.shape import MODE_NAMES, UNIT_NUMBERS, face_points
-from mtl_lib.faces.states import STATES, pattern_tensors
+from mtl_lib.faces.states import PATTERNS, STATES, Pattern, pattern_tensors
 
 STYLES = ("film", "wild")
 """``"film"``: dim, one-sided light, plain dark background, soft focus, grain.  ``"wild"``: bright, flat light,
@@ -71,12 +71,14 @@ def sample_scene(
     index: Int64[Tensor, " N"],
     *,
     state: Int64[Tensor, " N"] | None = None,
+    patterns: Mapping[str, Pattern] = PATTERNS,
     intensity: float | int | Float64[Tensor, " N"] = 0.5,
     person: Int64[Tensor, " N"] | None = None,
     style: str = "film",
     gap: float | int = 1.0,
     pose: float | int = 1.0,
     occlusion: float | int | None = None,
+    missing: float | int = 1 / 6,
     seed: int = 0,
 ) -> Scene:
     """Choose people, expressions, heads, light and cameras for the faces numbered ``index``.
@@ -86,7 +88,9 @@ def sample_scene(
     index : Tensor, int64, [N]
         The faces' numbers; with ``seed`` they decide everything that is not given below.
     state : Tensor, int64, [N], optional
-        Which of :data:`~mtl_lib.faces.states.STATES`; without it, no state is shown.
+        Which of ``patterns``, in their order; without it, no state is shown.
+    patterns : mapping of str to Pattern
+        By default the 13 mental states; :mod:`mtl_lib.faces.basic_emotions` has others.
     intensity : float or Tensor, [N]
         0: the state leaves no trace; 0.2 to 0.5: subtle; 1: posed.
     person : Tensor, int64, [N], optional
@@ -98,6 +102,8 @@ def sample_scene(
         Spread of head poses, as a multiple of the style's own.
     occlusion : float, optional
         Probability that something covers part of the face; the default depends on the style.
+    missing : float
+        Probability that a face leaves out an action unit of its pattern.
     seed : int
 
     Returns
@@ -121,12 +127,14 @@ def sample_scene(
     if occlusion is not None and not 0 <= occlusion <= 1:
         raise ConfigError(f"occlusion is {occlusion}; a probability lies between 0 and 1")
     count, device = len(index), index.device
+    if not 0 <= missing <= 1:
+        raise ConfigError(f"missing is {missing}; a probability lies between 0 and 1")
     person = index if person is None else person
     intensity = torch.as_tensor(intensity, dtype=torch.float64, device=device).expand(count)
     if bool((intensity < 0).any()) or bool((intensity > 1.5).any()):
         raise ConfigError("an intensity is outside 0 .. 1.5")
 
-    action, gaze, turn = _behaviour(index, state, intensity, seed)
+    action, gaze, turn = _behaviour(index, state, patterns, intensity, missing, seed)
     tilt = gap if style == "wild" else -gap  # -1 film, +1 wild, 0 between
     look = _person_look(person, seed) | _picture_look(index, tilt, occlusion, seed)
     identity = 0.75 * normal(seed, person, len(MODE_NAMES), _PERSON + 10)
@@ -137,7 +145,12 @@ def sample_scene(
 
 
 def _behaviour(
-    index: Tensor, state: Tensor | None, intensity: Tensor, seed: int
+    index: Tensor,
+    state: Tensor | None,
+    patterns: Mapping[str, Pattern],
+    intensity: Tensor,
+    missing: float | int,
+    seed: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Action units, gaze and head pose: the state's pattern as this face shows it, and what it does besides."""
     count, units = len(index), len(UNIT_NUMBERS)
@@ -145,14 +158,14 @@ def _behaviour(
     action = torch.zeros(count, 2, units, dtype=torch.float64, device=index.device)
     gaze, turn = action.new_zeros(count, 2), action.new_zeros(count, 3)
     if state is not None:
-        patterns, gazes, poses = (t.to(index.device)[state] for t in pattern_tensors())
+        actions, gazes, poses = (t.to(index.device)[state] for t in pattern_tensors(patterns))
         mirror = random[:, -1] < 0.5
-        patterns = torch.where(mirror[:, None, None], patterns.flip(1), patterns)
+        actions = torch.where(mirror[:, None, None], actions.flip(1), actions)
         sign = torch.where(mirror, -1.0, 1.0)
-        # Nobody shows the whole pattern: each unit has its own strength, one in six is missing.
+        # Nobody shows the whole pattern: each unit has its own strength, and some are missing.
         own = 0.5 + random[:, :units]
-        own = own * (random[:, units : 2 * units] > 1 / 6)
-        action = intensity[:, None, None] * patterns * own[:, None]
+        own = own * (random[:, units : 2 * units] > missing)
+        action = intensity[:, None, None] * actions * own[:, None]
         gaze = intensity[:, None] * gazes * torch.stack((sign, torch.ones_like(sign)), 1)
         turn = intensity[:, None] * poses * torch.stack((sign, torch.ones_like(sign), sign), 1)
     # Whatever the state, faces move: a unit in four is slightly on, people talk, smile politely and blink.
@@ -250,3 +263,45 @@ def balanced_states(count: int, seed: int, classes: Sequence[str] = STATES) -> I
     """
     order = uniform(seed, torch.arange(count), 1, stream=9)[:, 0].argsort(stable=True)
     return order % len(classes)
+
+
+def states_in_proportion(count: int, seed: int, weights: Mapping[str, float | int]) -> Int64[Tensor, " N"]:
+    """One state per face, as often as ``weights`` says (to within one), in an order fixed by ``seed``.
+
+    What is left over after rounding down goes to the states with the largest remainders, so that the numbers
+    add up and nothing is drawn by chance but the order.
+
+    Parameters
+    ----------
+    count : int
+    seed : int
+    weights : mapping of str to number
+        Relative frequency of each of :data:`~mtl_lib.faces.states.STATES`; those not named do not occur.
+
+    Returns
+    -------
+    Tensor, int64, [N]
+
+    Raises
+    ------
+    ConfigError
+        If a name is no state, a weight is negative, or all are zero.
+
+    Examples
+    --------
+    >>> torch.bincount(states_in_proportion(10, 0, {"Happy": 3, "Sad": 1})).tolist()  # 7.5 and 2.5
+    [8, 0, 2]
+    """
+    if unknown := sorted(set(weights) - set(STATES)):
+        raise ConfigError(f"{', '.join(map(repr, unknown))}: no such state; they are {', '.join(STATES)}")
+    share = torch.tensor([float(weights.get(state, 0)) for state in STATES], dtype=torch.float64)
+    if bool((share < 0).any()) or not float(share.sum()) > 0:
+        raise ConfigError("the frequencies of states must not be negative, and not all zero")
+    exact = count * share / share.sum()
+    whole = exact.floor().long()
+    left_over = (whole - exact).argsort(stable=True)[: count - int(whole.sum())]
+    whole[left_over] += 1
+    states = torch.empty(count, dtype=torch.int64)
+    order = uniform(seed, torch.arange(count), 1, stream=9)[:, 0].argsort(stable=True)
+    states[order] = torch.repeat_interleave(torch.arange(len(STATES)), whole)
+    return states

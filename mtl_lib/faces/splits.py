@@ -8,10 +8,11 @@ from torch import Tensor
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
+from mtl_lib.faces.rendered import RenderedFaces
 
 
 def split_by_person(
-    sets: Sequence[FaceSet], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
+    sets: Sequence[FaceSet | RenderedFaces], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> list[tuple[Tensor, ...]]:
     """Split several sets jointly so that each person falls into one part only.
 
@@ -24,7 +25,7 @@ def split_by_person(
 
     Parameters
     ----------
-    sets : sequence of FaceSet
+    sets : sequence of FaceSet or RenderedFaces
         Equal names in ``persons`` mean equal people, across sets too.
     fractions : sequence of float
         Sizes of the parts; they sum to 1.
@@ -91,3 +92,60 @@ def split_by_person(
         tuple(torch.from_numpy(np.flatnonzero(part_of[owner] == part)) for part in range(len(fractions)))
         for owner in owners
     ]
+
+
+def split_faces(
+    sets: Sequence[FaceSet], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Split sets into train, validation and test: as their owners say where they do, else by person.
+
+    A set with ``extra["role"]`` (0 train, 1 validation, 2 test) keeps its owner's test faces as they are; where the
+    owner keeps those back and hands out validation faces only, these are the test.  If no validation faces are left,
+    some are split off the training faces, by person, in the ratio of the first two fractions.  All other sets are split jointly, see :func:`split_by_person`.
+
+    Parameters
+    ----------
+    sets, seed
+        As for :func:`split_by_person`.
+    fractions : sequence of three floats
+        Train, validation, test.
+
+    Returns
+    -------
+    list of (Tensor, Tensor, Tensor), int64
+        For each set, the sorted positions of each part.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`split_by_person`; also if an owner's training or test part is empty.
+
+    Examples
+    --------
+    >>> images = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
+    >>> role = torch.tensor([0, 0, 2, 0, 2])
+    >>> faces = FaceSet(images, None, (), None, ("a", "b", "c", "d", "e"), "toy", {"role": role})
+    >>> [(train, validation, test)] = split_faces([faces])
+    >>> len(train), len(validation), test.tolist()
+    (2, 1, [2, 4])
+    """
+    free = [i for i, faces in enumerate(sets) if "role" not in faces.extra]
+    jointly = split_by_person([sets[i] for i in free], fractions, seed) if free else []
+    found: dict[int, tuple[Tensor, ...]] = dict(zip(free, jointly, strict=True))
+    for i, faces in enumerate(sets):
+        if i in found:
+            continue
+        train, validation, test = ((faces.extra["role"].cpu() == role).nonzero()[:, 0] for role in range(3))
+        if not len(test):
+            validation, test = test, validation
+        if not len(train) or not len(test):
+            raise DataError(
+                f"the set {faces.name!r} has {len(train)} faces to train on and {len(test)} to test on; load all its parts"
+            )
+        if not len(validation):
+            whole = fractions[0] + fractions[1]
+            shares = fractions[0] / whole, fractions[1] / whole
+            [(first, second)] = split_by_person([faces.select(train)], shares, seed)
+            train, validation = train[first], train[second]
+        found[i] = (train, validation, test)
+    return [found[i] for i in range(len(sets))]

@@ -6,6 +6,7 @@ about a state.  They are not a theory of what people feel, and a real face in on
 none of them.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,11 @@ STATES: tuple[str, ...] = (
     "Helpless", "Suspicious", "Questioning",
 )  # fmt: skip
 """In the order of the paper's Table 2."""
+
+TABLE_2: dict[str, int] = dict(zip(STATES, (
+    22_378, 11_776, 10_392, 12_190, 9_014, 7_365, 12_314, 13_712, 11_240, 31_645, 10_699, 12_666, 10_288,
+), strict=True))  # fmt: skip
+"""Pictures of each state in LSEMSW (Hu et al. 2018, Table 2): 175,679 in all, 18 % of them *Thinking*."""
 
 
 class Pattern(NamedTuple):
@@ -54,8 +60,10 @@ PATTERNS: dict[str, Pattern] = {
 """What each state looks like when it is posed (strength 1)."""
 
 
-def pattern_tensors() -> tuple[Float64[Tensor, "13 2 18"], Float64[Tensor, "13 2"], Float64[Tensor, "13 3"]]:
-    """Actions (left and right), gaze and pose (radians) of every state in :data:`STATES`.
+def pattern_tensors(
+    patterns: Mapping[str, Pattern] = PATTERNS,
+) -> tuple[Float64[Tensor, "K 2 18"], Float64[Tensor, "K 2"], Float64[Tensor, "K 3"]]:
+    """Actions (left and right), gaze and pose (radians) of every pattern, in the order of the mapping.
 
     Examples
     --------
@@ -63,11 +71,10 @@ def pattern_tensors() -> tuple[Float64[Tensor, "13 2 18"], Float64[Tensor, "13 2
     >>> actions[STATES.index("Happy"), :, UNIT_NUMBERS[12]]
     tensor([1., 1.], dtype=torch.float64)
     """
-    actions = torch.zeros(len(STATES), 2, len(UNIT_NUMBERS), dtype=torch.float64)
-    gaze = torch.zeros(len(STATES), 2, dtype=torch.float64)
-    pose = torch.zeros(len(STATES), 3, dtype=torch.float64)
-    for row, state in enumerate(STATES):
-        pattern = PATTERNS[state]
+    actions = torch.zeros(len(patterns), 2, len(UNIT_NUMBERS), dtype=torch.float64)
+    gaze = torch.zeros(len(patterns), 2, dtype=torch.float64)
+    pose = torch.zeros(len(patterns), 3, dtype=torch.float64)
+    for row, pattern in enumerate(patterns.values()):
         for side, own in enumerate((pattern.left, pattern.right)):
             for unit, strength in (*pattern.both.items(), *own.items()):
                 actions[row, side, UNIT_NUMBERS[unit]] += strength

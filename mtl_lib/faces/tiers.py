@@ -1,22 +1,25 @@
 """The tiers of data under one call: an expression set and a landmark set, whatever they are made from."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mtl_lib.budget import current_budget
 from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.faces.base import FaceSet
+from mtl_lib.faces.base import FaceSet, joined
 from mtl_lib.faces.expressions import load_expressions
 from mtl_lib.faces.keypoints import load_keypoints
+from mtl_lib.faces.registry import listed, open_set
 from mtl_lib.faces.reports import SetReport, TierReport, tier_report
 from mtl_lib.faces.synthetic import PICTURES_PER_PERSON, synthetic_set
 
-TIERS = ("synthetic", "open")
+TIERS = ("synthetic", "open", "paper")
+"""Rendered; two public downloads; sets that their owners hand out under agreements, as far as the reader has them."""
 
-GATED = "paper"
-"""The tier that a command may name and that cannot be read yet: its sets are handed out under agreements."""
+EXPRESSION_SET, LANDMARK_SETS = "lsemsw", "300w+menpo"
+"""The paper's own, by default."""
 
 SYNTHETIC_SIZES = {"smoke": 130, "cpu": 2600, "t4": 13_000, "full": 52_000}
 """Faces per set when no size is given, by budget."""
@@ -31,26 +34,34 @@ def load_tier(
     pixels: int = 96,
     cache: str | os.PathLike | None = None,
     intensity: tuple[float | int, float | int] | None = None,
+    expression_set: str = EXPRESSION_SET,
+    landmark_sets: str = LANDMARK_SETS,
 ) -> dict[str, FaceSet]:
     """The expression set and the landmark set of a tier.
 
     Parameters
     ----------
-    tier : {"synthetic", "open"}
+    tier : {"synthetic", "open", "paper"}
     root : path-like, optional
-        For ``"open"``: the folder that holds ``facial_expressions`` and ``P1_Facial_Keypoints``.
+        For ``"open"``: the folder that holds ``facial_expressions`` and ``P1_Facial_Keypoints``.  For
+        ``"paper"``: the folder that holds the sets named below.
     size : int, optional
         Number of faces in each set.  Default: for ``"synthetic"`` as :data:`SYNTHETIC_SIZES` says for the
-        current budget, for ``"open"`` all there are; a smaller number takes that many at random.
+        current budget, else all there are; a smaller number takes that many at random.
     seed : int
         Of the renderer, or of that choice.
     pixels : int
         Side of the pictures.
     cache : path-like, optional
-        Folder for prepared pictures of ``"open"``, so that the next call takes a second.
+        Folder for prepared pictures, so that the next call takes a second.
     intensity : (float, float), optional
         Only for ``"synthetic"``: how strong the states of the expression set are, as in
         :func:`mtl_lib.faces.synthetic.synthetic_set`; by default subtle to plain, 0.2 to 0.8.
+    expression_set : str
+        Only for ``"paper"``: a name from :data:`mtl_lib.faces.registry.SETS`.
+    landmark_sets : str
+        Only for ``"paper"``: names joined by ``+``.  The first gives its training and its test faces, the others
+        their training faces: the paper trains on 300-W and Menpo and tests on 300-W.
 
     Returns
     -------
@@ -60,8 +71,8 @@ def load_tier(
     Raises
     ------
     ConfigError
-        If there is no such tier, it cannot be read yet, it needs a folder and none is given, or its faces
-        have no intensity to choose.
+        If there is no such tier or set, it needs a folder and none is given, or its faces have no intensity
+        to choose.
     DataError
         If a file is missing or damaged.
 
@@ -80,10 +91,13 @@ def load_tier(
         raise ConfigError(
             f"intensity is {intensity}, but only the faces of the tier 'synthetic' have one to choose"
         )
-    sets = {
-        "expression": load_expressions(folder, size=pixels, cache=cache)[0],
-        "landmarks": load_keypoints(folder, size=pixels, cache=cache)[0],
-    }
+    if tier == "open":
+        sets = {
+            "expression": load_expressions(folder, size=pixels, cache=cache)[0],
+            "landmarks": load_keypoints(folder, size=pixels, cache=cache)[0],
+        }
+    else:
+        sets = _paper(folder, pixels, cache, expression_set, landmark_sets)
     if size is not None:
         generator = torch.Generator().manual_seed(seed)
         for key, faces in sets.items():
@@ -93,13 +107,19 @@ def load_tier(
 
 
 def check_tier(
-    tier: str, root: str | os.PathLike | None = None, *, seed: int = 0, cache: str | os.PathLike | None = None
+    tier: str,
+    root: str | os.PathLike | None = None,
+    *,
+    seed: int = 0,
+    cache: str | os.PathLike | None = None,
+    expression_set: str = EXPRESSION_SET,
+    landmark_sets: str = LANDMARK_SETS,
 ) -> TierReport:
     """Read all of a tier and say what was found, what was left out, and why.
 
     Parameters
     ----------
-    tier, root, cache
+    tier, root, cache, expression_set, landmark_sets
         As for :func:`load_tier`.
     seed : int
         Of the renderer.
@@ -129,6 +149,10 @@ def check_tier(
             reports.append(report)
         return tier_report(tier, *sets.values(), reports)
     folder = _root(tier, root)
+    if tier == "paper":
+        names = _names(landmark_sets)
+        found = [open_set(expression_set, folder, "expression"), *(open_set(name, folder) for name in names)]
+        return TierReport(tier, [data.check() for data in found], None, (0, 0))
     expression, first = load_expressions(folder, cache=cache)
     landmarks, second = load_keypoints(folder, cache=cache)
     return tier_report(tier, expression, landmarks, [first, second])
@@ -149,23 +173,42 @@ def _synthetic(size: int, seed: int, pixels: int, intensity: tuple) -> dict[str,
     }  # fmt: skip
 
 
+def _names(landmark_sets: str) -> list[str]:
+    names = landmark_sets.split("+")
+    for name in names:
+        listed(name, "landmarks")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"landmark_sets is {landmark_sets!r}; each set can be named once")
+    return names
+
+
+def _paper(
+    folder: Path, pixels: int, cache: str | os.PathLike | None, expression_set: str, landmark_sets: str
+) -> dict[str, FaceSet]:
+    names = _names(landmark_sets)
+    # Both are found before either is read, which may take minutes.
+    expressions = open_set(expression_set, folder, "expression")
+    sources = [open_set(name, folder, "landmarks") for name in names]
+    landmarks = [
+        source.load("train" if i else None, size=pixels, cache=cache)[0] for i, source in enumerate(sources)
+    ]
+    # Of several sets only what means the same in all may be joined.
+    landmarks = [replace(f, extra={key: f.extra[key] for key in ("crop", "role")}) for f in landmarks]
+    return {
+        "expression": expressions.load(size=pixels, cache=cache)[0],
+        "landmarks": joined(landmarks, " and ".join(faces.name for faces in landmarks)),
+    }
+
+
 def _root(tier: str, root: str | os.PathLike | None) -> Path:
-    if tier == GATED:
-        raise ConfigError(
-            "the data tier 'paper' cannot be read yet: LSEMSW, 300-W, Menpo, CK+ and Oulu-CASIA are given out by "
-            "their owners under agreements, and the loaders for them are still being written; use --tier open with "
-            "--root DIR (real faces, two downloads) or --tier synthetic (rendered faces, nothing to download)"
-        )
     if tier not in TIERS:
-        raise ConfigError(f"there is no data tier {tier!r}; the tiers are {', '.join((*TIERS, GATED))}")
+        raise ConfigError(f"there is no data tier {tier!r}; the tiers are {', '.join(TIERS)}")
+    holds = "facial_expressions and P1_Facial_Keypoints" if tier == "open" else "the data sets"
     if root is None:
         raise ConfigError(
-            f"the data tier {tier!r} needs a folder that holds facial_expressions and P1_Facial_Keypoints; "
-            "give it as root (on the command line: --root DIR)"
+            f"the data tier {tier!r} needs a folder that holds {holds}; give it as root (on the command line: --root DIR)"
         )
     folder = Path(root)
     if not folder.is_dir():
-        raise DataError(
-            "there is no such folder; it should hold facial_expressions and P1_Facial_Keypoints", folder
-        )
+        raise DataError(f"there is no such folder; it should hold {holds}", folder)
     return folder

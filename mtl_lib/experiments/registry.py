@@ -1,0 +1,29 @@
+"""All experiments by name."""
+
+from mtl_lib.errors import ConfigError
+from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.face_probe import FACE_PROBE
+from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
+
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT)
+}
+"""What ``mtl sweep`` can run."""
+
+
+def experiment(name: str) -> Experiment:
+    """Return an experiment.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> experiment("table4").title.split(":")[0]
+    'Table 4'
+    """
+    if name not in EXPERIMENTS:
+        raise ConfigError(f"there is no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]

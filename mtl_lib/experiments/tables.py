@@ -1,0 +1,151 @@
+"""Tables of results beside the paper's: what ``mtl table`` prints and the chapters show."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_lib.errors import DataError
+from mtl_lib.experiments.arms import ARMS
+from mtl_lib.ledger import Entry
+from mtl_lib.seeds import Spread, paired, spread
+
+METRICS = ("accuracy", "macro_recall", "nme")
+PAPER = Path(__file__).parents[2] / "data" / "paper" / "table4_mental_state_accuracy.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a table.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    spreads : dict of str to Spread
+        Of every metric, over seeds.
+    differences : dict of str to Spread
+        Of every metric, paired by seed, to the single-task networks.
+    paper : float or None
+        The paper's accuracy.
+    devices : tuple of str
+        What the runs were made on.
+    """
+
+    method: str
+    spreads: dict[str, Spread]
+    differences: dict[str, Spread]
+    paper: float | None
+    devices: tuple[str, ...]
+
+
+def paper_accuracies(path: Path = PAPER) -> dict[str, float]:
+    """Return the accuracies of the paper's Table 4 by the name of our arm.
+
+    Examples
+    --------
+    >>> found = paper_accuracies()
+    >>> found["single"], found["laf+ada"], "cross_stitch+ada" in found
+    (28.39, 36.72, False)
+    """
+    if not path.is_file():
+        raise DataError("the paper's table is not here; work in a checkout of the book", path)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = {"LAF": "laf", "Tucker": "tucker", "TT": "tt"}
+    names |= {f"RN({layers})": f"hard{stage}" for stage, layers in enumerate((6, 14, 26, 32), 1)}
+    found = {}
+    for row in rows:
+        if row["accuracy_percent"]:
+            own = {"Single task": "single"}.get(row["group"]) or names.get(row["method"], "cross_stitch")
+            found[own + ("+ada" if row["ada"] == "yes" else "")] = float(row["accuracy_percent"])
+    return found
+
+
+def table4(entries: Sequence[Entry], reference: str = "single") -> list[Row]:
+    """Return the rows of Table 4 from recorded runs of one tier and budget.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Of one tier and one budget.
+    reference : str, optional
+        The method that differences are taken to.
+
+    Raises
+    ------
+    DataError
+        If the entries are of several tiers or budgets, or one method has two runs of a seed.
+    """
+    if len({(entry.tier, entry.budget) for entry in entries}) > 1:
+        raise DataError("runs of several tiers or budgets are no one table; select one")
+    values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    devices = defaultdict(set)
+    for entry in entries:
+        devices[entry.method].add(entry.device)
+        for metric in METRICS:
+            if metric in entry.metrics:
+                if entry.seed in values[entry.method][metric]:
+                    raise DataError(
+                        f"{entry.method} has two runs of seed {entry.seed}; see mtl results check"
+                    )
+                values[entry.method][metric][entry.seed] = entry.metrics[metric]
+    paper = paper_accuracies()
+    rows = []
+    for method in [name for name in ARMS if name in values] + [name for name in values if name not in ARMS]:
+        found = values[method]
+        base = values.get(reference, {})
+        differences = {
+            metric: paired(seeds, base[metric])
+            for metric, seeds in found.items()
+            if method != reference and set(seeds) & set(base.get(metric, {}))
+        }
+        rows.append(
+            Row(
+                method,
+                {metric: spread(list(seeds.values())) for metric, seeds in found.items()},
+                differences,
+                paper.get(method),
+                tuple(sorted(devices[method])),
+            )
+        )
+    return rows
+
+
+def table4_text(rows: Sequence[Row]) -> str:
+    """Return the table for a terminal, at most 88 characters wide.
+
+    A difference is followed by a star where its 95 % interval leaves 0 out; with some thirty rows, one or two stars
+    are expected from noise alone.
+    """
+    n = max((row.spreads[next(iter(row.spreads))].n for row in rows), default=0)
+    lines = [
+        f"{'':17}{'accuracy':>12}{'macro-recall':>14}{'NME':>13}{'vs single':>17}{'paper':>8}",
+        f"{'':17}{'%':>12}{'%':>14}{'%':>13}{'macro-recall':>17}{'acc. %':>8}",
+    ]
+
+    def cell(row: Row, metric: str, width: int) -> str:
+        found = row.spreads.get(metric)
+        if found is None:
+            return " " * width
+        text = f"{found.mean:.1f}" if found.n == 1 else f"{found.mean:.1f} ± {found.sd:.1f}"
+        return f"{text:>{width}}"
+
+    for row in rows:
+        difference = row.differences.get("macro_recall")
+        text = ""
+        if difference is not None:
+            text = f"{difference.mean:+.1f}"
+            if difference.n > 1:
+                text += f" ± {difference.sd:.1f}{'*' if difference.clear else ' '}"
+        paper = "" if row.paper is None else f"{row.paper:.2f}"
+        lines.append(
+            f"{row.method:17}{cell(row, 'accuracy', 12)}{cell(row, 'macro_recall', 14)}{cell(row, 'nme', 13)}"
+            f"{text:>17}{paper:>8}"
+        )
+    lines.append(
+        f"{n} seed{'s' if n != 1 else ''}; mean ± standard deviation; * the 95 % interval of the paired difference"
+        " leaves out 0"
+    )
+    return "\n".join(lines)
