@@ -44,7 +44,7 @@ format: $(READY) ## put code and notebooks in the form that `make lint` asks for
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --keep-id $(NOTEBOOKS))
 
-bench: $(READY) ## speed and accuracy, as ratios within one run (half an hour; benchmarks/trace_norm.py --quick takes seconds)
+bench: $(READY) ## speed and accuracy, as ratios within one run (some forty minutes; benchmarks/trace_norm.py --quick takes seconds)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 site-test: book ## open every built page in headless Chromium, all outside requests blocked

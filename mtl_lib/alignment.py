@@ -111,12 +111,8 @@ class Alignment(nn.Module):
     def optimiser(self) -> torch.optim.Optimizer | None:
         """Return the classifier's own optimiser, whose state a checkpoint must keep; None for "reversal".
 
-        <<<<<<< HEAD
-                It is over ``classifier``'s parameters, which are named like all others in the state dict.  Move
-        =======
-                It is over the parameters of ``classifier``, which are named like all others in the state dict.  Move
-        >>>>>>> a
-                the module to its device before the first step.
+        It is over the parameters of ``classifier``, which are named like all others in the state dict.  Move
+        the module to its device before the first step.
         """
         return self._optimiser
 

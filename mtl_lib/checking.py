@@ -74,8 +74,8 @@ class Case:
 
     Examples
     --------
-    >>> Case("3 times 3", 6, 9, "a square", mistakes={"that is twice, not squared": 6}).complaint()
-    'got 6, expected 9: that is twice, not squared. a square'
+    >>> Case("3 times 3", 6, 9, "it is a square", mistakes={"that is twice, not squared": 6}).complaint()
+    'got 6, expected 9: that is twice, not squared. It is a square'
     """
 
     name: str
@@ -93,8 +93,19 @@ class Case:
         known = [
             why for why, value in self.mistakes.items() if not _difference(self.got, value, self.tolerance)
         ]
-        parts = [": ".join([wrong, *known[:1]]), *([self.hint] if self.hint else [])]
-        return ". ".join(parts)
+        said = ": ".join([wrong, *known[:1]])
+        return f"{_ended(said)} {_begun(self.hint)}" if self.hint else said
+
+
+def _ended(words: str) -> str:
+    """With a full stop, unless they end with a question or have one."""
+    return words if words.endswith((".", "?", "!")) else f"{words}."
+
+
+def _begun(words: str) -> str:
+    """With a capital, unless they begin with a symbol or with code."""
+    first = words.split(maxsplit=1)[0].rstrip(",:;")
+    return words[0].upper() + words[1:] if first.isalpha() and len(first) > 1 else words
 
 
 def _difference(got: Any, expected: Any, tolerance: float | None) -> str:
@@ -188,7 +199,7 @@ def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]], return
     Exercise 0.1: right. 1 case agreed.
     True
     >>> check("0.1", lambda x: 2 * x, cases)
-    Exercise 0.1: not yet. 3: got 6, expected 9: that is twice. times itself.
+    Exercise 0.1: not yet. 3: got 6, expected 9: that is twice. Times itself.
     False
     >>> check("0.1", ..., cases)
     Exercise 0.1: no answer yet. Fill in the stub above and run both cells again.
@@ -203,7 +214,9 @@ def check(name: str, answer: Any, cases: Callable[[Any], Iterable[Case]], return
     try:
         for case in cases(watched):
             if wrong := case.complaint():
-                print(f"{verdict} not yet. {case.name}: {wrong.rstrip('.')}.")
+                print(
+                    f"{verdict} not yet. {case.name}{'' if case.name.endswith('?') else ':'} {_ended(wrong)}"
+                )
                 return False
             passed.append(case)
     except Unanswered as error:

@@ -28,7 +28,7 @@ MINUTES: dict[int, dict[str, float | int]] = {
 }
 """About how long a chapter computes, by budget; a chapter that is not here says so itself."""
 
-GPU_FROM = 6
+GPU_FROM = 7
 """The first chapter in which a GPU shortens the wait; those before work on small matrices and networks."""
 
 

@@ -51,6 +51,10 @@ def test_the_area_is_the_integral_of_the_curve(errors, limit):
     )
 
 
+def test_an_error_at_the_limit_is_within_it():
+    assert cumulative_errors(torch.tensor([2.0, 4.0, 4.0, 9.0]), [3.9, 4.0]).tolist() == [0.25, 0.75]
+
+
 def test_area_at_its_ends():
     assert area_under_curve(torch.zeros(3)) == 1
     assert area_under_curve(torch.full((3,), 8.0)) == 0

@@ -41,6 +41,8 @@ def test_states_occur_in_proportion_to_within_one_picture(count, weights, seed):
 def test_the_order_of_states_is_mixed_and_depends_on_the_seed():
     first, again, other = (states_in_proportion(500, seed, TABLE_2) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
+    here, further_on = (rendered_faces(500, frequencies=TABLE_2, first=first).state for first in (0, 500))
+    assert not torch.equal(here, further_on), "the order depends on where in the series the set begins"
     halves = [torch.bincount(half, minlength=13) for half in first.split(250)]
     assert (halves[0] - halves[1]).abs().max() < 25, "states come in blocks"
 

@@ -104,6 +104,7 @@ def run_notebook(path: Path, root: Path, budget: str, workers: int = 1):
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,  # a pause between two prints must not cut the text in two, with a blank line between
     )
     with tempfile.TemporaryFile("w+") as log:  # what a kernel says outside its cells: news only if it dies
         try:

@@ -46,12 +46,12 @@ def check_2_1(answer: Any) -> bool:
     return check("2.1", answer, _to_paper_cases)
 
 
-def _sum_of_tt_ranks(x: np.ndarray) -> int:
-    total = 0
+def _tt_ranks(x: np.ndarray) -> list[int]:
+    ranks = []
     for k in range(1, x.ndim):
         s = np.linalg.svd(x.reshape(int(np.prod(x.shape[:k])), -1), compute_uv=False)
-        total += int((s > 1e-9 * s[0]).sum())
-    return total
+        ranks.append(int((s > 1e-9 * s[0]).sum()))
+    return ranks
 
 
 def _best_order_cases(answer: Callable) -> Iterator[Case]:
@@ -68,6 +68,18 @@ def _best_order_cases(answer: Callable) -> Iterator[Case]:
         "aw,wbx,xcy,yd->adbc",
         rng.normal(size=(4, 2)), rng.normal(size=(2, 5, 2)), rng.normal(size=(2, 4, 2)), rng.normal(size=(2, 5)),
     )  # fmt: skip
+    # A lower largest rank does not make a lower sum: (3, 3) against (3, 2).
+    core = rng.normal(size=(3, 2, 3))
+    largest = np.einsum(
+        "pqr,ap,bq,cr->abc", core, *(rng.normal(size=(size, k)) for size, k in ((5, 3), (4, 2), (5, 3)))
+    )
+    # Four cores, every two of them joined: the smallest sum is 8 + 16 + 12, the smallest product 8 * 24 * 8.
+    joined = np.einsum(
+        "apqr,bpst,cqsu,drtu->abcd",
+        rng.normal(size=(8, 2, 2, 2)), rng.normal(size=(12, 2, 2, 3)),
+        rng.normal(size=(8, 2, 2, 2)), rng.normal(size=(12, 2, 3, 2)),
+        optimize=True,
+    )  # fmt: skip
     for name, x in (
         ("a goes with c and b with d", pairs),
         ("a matrix and a third axis", middle),
@@ -75,6 +87,8 @@ def _best_order_cases(answer: Callable) -> Iterator[Case]:
         ("a train in disguise", chain),
         ("another train in disguise", one_way),
         ("a matrix", rng.normal(size=(3, 4))),
+        ("Tucker rank (3, 2, 3)", largest),
+        ("every two axes joined", joined),
     ):
         got = answer(x.copy())
         try:
@@ -85,11 +99,17 @@ def _best_order_cases(answer: Callable) -> Iterator[Case]:
         yield Case(
             f"{name}: is it an order of the axes?", complete, True, "each axis from 0 once, as a tuple"
         )
-        best = min(_sum_of_tt_ranks(x.transpose(each)) for each in permutations(range(x.ndim)))
-        yours = _sum_of_tt_ranks(x.transpose(order))
-        mistakes = {"that is the order in which it came": _sum_of_tt_ranks(x)}
-        if _sum_of_tt_ranks(x.transpose(np.argsort(order))) == best:  # right, if read the other way round
-            mistakes = {"that says where each axis goes; wanted is which axis comes to each place": yours}
+        ranks = {each: _tt_ranks(x.transpose(each)) for each in permutations(range(x.ndim))}
+        best, yours = min(map(sum, ranks.values())), sum(ranks[order])
+        mistakes = {}
+        if max(ranks[order]) == min(map(max, ranks.values())):
+            mistakes["the largest rank may be as small as can be; wanted is the smallest sum"] = yours
+        elif np.prod(ranks[order]) == min(map(np.prod, ranks.values())):
+            mistakes["the product of the ranks may be as small as can be; wanted is the smallest sum"] = yours
+        elif order == tuple(range(x.ndim)):
+            mistakes["that is the order in which it came"] = yours
+        elif sum(ranks[tuple(np.argsort(order).tolist())]) == best:  # right, if read the other way round
+            mistakes["that may be where each axis goes; wanted is which axis comes to each place"] = yours
         yield Case(
             f"{name}: sum of the TT ranks in your order",
             yours,

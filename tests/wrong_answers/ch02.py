@@ -67,6 +67,14 @@ def only_the_first_cut(X):
     return min(permutations(range(X.ndim)), key=lambda order: _tt_ranks(X.transpose(order))[0])
 
 
+def smallest_largest_rank(X):
+    return min(permutations(range(X.ndim)), key=lambda order: max(_tt_ranks(X.transpose(order))))
+
+
+def smallest_product_of_ranks(X):
+    return min(permutations(range(X.ndim)), key=lambda order: np.prod(_tt_ranks(X.transpose(order))))
+
+
 def the_ranks_themselves(X):
     return tuple(_tt_ranks(X))
 
@@ -257,6 +265,8 @@ WRONG = {
         ("by size", by_size),
         ("by the Tucker ranks", by_mode_rank),
         ("only the first cut", only_the_first_cut),
+        ("the smallest largest rank", smallest_largest_rank),
+        ("the smallest product of ranks", smallest_product_of_ranks),
         ("the ranks instead of the order", the_ranks_themselves),
         ("reshaped instead of transposed", without_moving_axes),
         ("the inverse of the order", inverse_of_the_order),
