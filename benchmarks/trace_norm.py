@@ -5,6 +5,7 @@ Run from the root of the repository::
     python benchmarks/trace_norm.py            # everything, for 2, 3, 5 and 10 tasks: a quarter of an hour
     python benchmarks/trace_norm.py --quick    # the narrow layers, two tasks: seconds
     python benchmarks/trace_norm.py --record   # also writes data/results/trace_norm_benchmark.csv
+    python benchmarks/trace_norm.py --complete --record   # every layer for every number of tasks: over an hour
     python benchmarks/trace_norm.py --tasks 2 --kinds laf --only accuracy
 
 Accuracy is judged against the float64 SVD of the same stored float32 weights; the worst layer, and for Tucker
@@ -17,7 +18,9 @@ and TT the worst unfolding, counts:
 Times are processor times of value and sub-gradient, added to the ``.grad`` of the weights, the best of several
 runs in one process on one thread; on a GPU wall times, with the host synchronisations counted.  LAF is timed over
 all layers in one go; Tucker and TT, where arithmetic counts and not memory, once per shape, times the number of
-layers of that shape, and TT for many tasks without the widest layers, whose SVD would take minutes.  Ratios are to a float32 ``torch.linalg.svd`` of every unfolding and U V^T.
+layers of that shape.  Without ``--complete``, more than two tasks are looked at without what would take minutes:
+the widest layers, and the ways that are no faster than the SVD.  Ratios are to a float32 ``torch.linalg.svd`` of
+every unfolding and U V^T.
 """
 
 import argparse
@@ -245,14 +248,16 @@ def worst_defects(way: Callable, tensors, kind: str, matrices, trues) -> list[fl
     return worst
 
 
-def accuracy_table(kind: str, tasks: int, widest: int, quick: bool, device: str, rows: list[dict]) -> bool:
+def accuracy_table(
+    kind: str, tasks: int, widest: int, quick: bool, complete: bool, device: str, rows: list[dict]
+) -> bool:
     """Print the worst layer's defects; return whether the library's own methods meet their targets."""
-    if tasks > 2:  # the float64 references of the wide layers would take the time of all the rest
+    if (
+        tasks > 2 and not complete
+    ):  # the float64 references of the wide layers would take the time of all the rest
         widest = min(widest, 256 if kind == "laf" else 128)
     shapes = sorted(set(resnet34_shapes(widest)))
-    names = [
-        n for n in ways(kind) if n not in ("torch autograd", "one by one") and (n != "gram" or tasks == 2)
-    ]
+    names = [n for n in ways(kind) if n != "one by one" and (n != "gram" or tasks == 2)]
     print(f"\nAccuracy, {kind}, T = {tasks}, worst of the shapes up to {widest} filters: ", end="")
     print("value / overshoot / gap")
     print(f"{'':18}" + "".join(f"{name:>30}" for name in names))
@@ -322,12 +327,16 @@ def synchronisations(function: Callable) -> int:
     return sum("synchronizing" in str(w.message) for w in caught)
 
 
-def time_table(kind: str, tasks: int, widest: int, repeats: int, device: str, rows: list[dict]) -> None:
+def time_table(
+    kind: str, tasks: int, widest: int, repeats: int, complete: bool, device: str, rows: list[dict]
+) -> None:
     """Print every way's time over all layers, and its ratio to the SVD."""
-    if kind == "tt":  # M T rows or 9 C: the SVD of a square matrix with thousands takes minutes
+    if (
+        kind == "tt" and not complete
+    ):  # M T rows or 9 C: the SVD of a square matrix with thousands takes minutes
         widest = min(widest, 2048 // tasks // 128 * 128 or 128)
     shapes = resnet34_shapes(widest)
-    compared = {n: way for n, way in ways(kind).items() if n not in SLOW or tasks <= 3}
+    compared = {n: way for n, way in ways(kind).items() if n not in SLOW or tasks <= 3 or complete}
     weights = sum(torch.Size(shape).numel() for shape in shapes) * tasks
     if kind == "laf":  # memory counts: all layers in one go
         groups = [([stack_of(s, tasks, "random", i, device) for i, s in enumerate(shapes)], 1)]
@@ -409,6 +418,9 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="layers up to 64 filters, two tasks, few likenesses"
     )
+    parser.add_argument(
+        "--complete", action="store_true", help="every layer and way for every number of tasks"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of everything (default: 3)")
     parser.add_argument("--only", choices=["accuracy", "time"], help="one of the two tables")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
@@ -424,9 +436,11 @@ def main() -> None:
     for count in arguments.tasks or tasks:
         for kind in arguments.kinds:
             if arguments.only != "time":
-                met &= accuracy_table(kind, count, widest, arguments.quick, arguments.device, rows)
+                met &= accuracy_table(
+                    kind, count, widest, arguments.quick, arguments.complete, arguments.device, rows
+                )
             if arguments.only != "accuracy":
-                time_table(kind, count, widest, arguments.repeats, arguments.device, rows)
+                time_table(kind, count, widest, arguments.repeats, arguments.complete, arguments.device, rows)
             if arguments.record:  # as it comes: an interruption loses nothing
                 record(rows, where)
     if arguments.only != "time":

@@ -141,10 +141,11 @@ def parse_line(text: str, path: str | os.PathLike = "", number: int | None = Non
 
     Examples
     --------
-    >>> parse_line("{}", "demo.jsonl", 3)
-    Traceback (most recent call last):
-    ...
-    mtl_lib.errors.DataError: demo.jsonl:3: fields missing or unknown: budget, code, config, ...
+    >>> try:
+    ...     parse_line("{}", "demo.jsonl", 3)
+    ... except DataError as error:
+    ...     print(error)
+    demo.jsonl:3: fields missing or unknown: budget, code, config, ...
     """
     try:
         values = json.loads(text)

@@ -151,9 +151,12 @@ def open_set(name: str, root: str | Path, kind: str | None = None) -> "FaceFolde
 
     Examples
     --------
-    >>> open_set("300w", "nowhere")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    mtl_lib.errors.DataError: nowhere: there is no such folder; it should hold 300-W: expected is ...
+    >>> from mtl_lib.errors import DataError
+    >>> try:
+    ...     open_set("300w", "nowhere")
+    ... except DataError as error:
+    ...     print(error)  # doctest: +ELLIPSIS
+    nowhere: there is no such folder; it should hold 300-W: expected is ...
     """
     plain, _, text = name.partition(":")
     cls = reader(plain, kind)
