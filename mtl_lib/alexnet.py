@@ -12,7 +12,7 @@ is as it was.  The classifier, a task's own, is left out: the network ends in it
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtl_lib.backbone_parts import Init, check_init, check_pictures, he_normal_
+from mtl_lib.backbone_parts import Init, check_init, check_pictures, check_sizes, he_normal_
 from mtl_lib.errors import ConfigError
 
 
@@ -63,15 +63,9 @@ class AlexNet(nn.Module):
         super().__init__()
         check_init(init)
         hidden = 64 * width if hidden is None else hidden
-        if min(in_channels, width, blocks, hidden) < 1:
-            raise ConfigError(
-                f"in_channels is {in_channels}, width {width}, blocks {blocks} and hidden {hidden};"
-                " all must be at least 1"
-            )
+        check_sizes(dropout, in_channels=in_channels, width=width, blocks=blocks, hidden=hidden)
         if size < 63:
             raise ConfigError(f"size is {size}; three pools behind a stride of 4 need a side of 63 at least")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout}; it must be at least 0 and below 1")
         self.init, self.size = init, size
         filters = [width, 3 * width, *([6 * width] if blocks > 1 else []), *[4 * width] * max(1, blocks - 1)]
         layers: list[nn.Module] = [

@@ -1,4 +1,4 @@
-"""What the backbones have in common: He's initialisation, and a check of the pictures' side."""
+"""What the backbones have in common: He's initialisation, and checks of arguments and of the pictures' side."""
 
 from typing import Literal
 
@@ -26,6 +26,32 @@ def check_init(init: str) -> None:
     """
     if init not in INITS:
         raise ConfigError(f"init is {init!r}; it must be 'fan_in' or 'fan_out'")
+
+
+def check_sizes(dropout: float | int, **counts: int) -> None:
+    """Refuse counts below 1, and a probability of dropout outside [0, 1).
+
+    Parameters
+    ----------
+    dropout : float
+        Probability of leaving out a unit.
+    **counts
+        Channels, widths, units: by the name of the argument.
+
+    Raises
+    ------
+    ConfigError
+        If one is out of its range.
+
+    Examples
+    --------
+    >>> check_sizes(0.5, width=64, hidden=4096)
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{name} is {count}; it must be at least 1")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout is {dropout}; it must be at least 0 and below 1")
 
 
 def he_normal_(network: nn.Module, init: Init) -> None:

@@ -23,9 +23,7 @@ SetName = Annotated[
 Folder = Annotated[
     Path | None,
     tyro.conf.Positional,
-    tyro.conf.arg(
-        metavar="[DIR]", help="The folder of the set, or the one that holds it; with --twin a new one."
-    ),
+    tyro.conf.arg(metavar="[DIR]", help="The folder of the set, or the one that holds it."),
 ]
 
 
@@ -109,7 +107,11 @@ def data_check(
 
 
 def data_prepare(
-    folder: Folder = None,
+    folder: Annotated[
+        Path | None,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[DIR]", help="The folder of the set; with --twin a new one."),
+    ] = None,
     /,
     set_name: SetName = None,
     twin: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtl_lib.backbone_parts import Init, check_init, check_pictures, he_normal_
+from mtl_lib.backbone_parts import Init, check_init, check_pictures, check_sizes, he_normal_
 from mtl_lib.errors import ConfigError
 
 
@@ -67,16 +67,11 @@ class VGG(nn.Module):
         super().__init__()
         check_init(init)
         hidden = 64 * width if hidden is None else hidden
-        if min(in_channels, width, hidden) < 1:
-            raise ConfigError(
-                f"in_channels is {in_channels}, width {width} and hidden {hidden}; all must be at least 1"
-            )
+        check_sizes(dropout, in_channels=in_channels, width=width, hidden=hidden)
         if len(blocks) != 5 or min(blocks) < 1:
             raise ConfigError(f"blocks is {tuple(blocks)}; it must be five counts, each at least 1")
         if size < 32:
             raise ConfigError(f"size is {size}; five pools halve the picture five times and need 32 at least")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout}; it must be at least 0 and below 1")
         self.init, self.size = init, size
         layers: list[nn.Module] = []
         before, side = in_channels, size

@@ -229,7 +229,7 @@ def test_boxes_are_joined_by_name_not_by_row(copy):
     rewrite_boxes(copy / "Bounding_Boxes/bounding_boxes_ibug.mat", lambda rows: rows[::-1])
     after, report = ThreeHundredW(copy).load("challenging", size=32)
     assert torch.equal(before.extra["crop"], after.extra["crop"])
-    assert len(report.notes["rows of a box file for pictures that are not in its folder"]) == SMALL["afw"]
+    assert len(report.notes["rows of a box file for faces that are not kept"]) == SMALL["afw"]
 
 
 def moved(rows):
@@ -266,6 +266,7 @@ def test_without_any_boxes_no_face_is_lost(copy):
     report = ThreeHundredW(copy).check()
     assert report.kept == TOTAL and len(report.notes["box files that are missing"]) == len(FACES)
     assert len(report.notes["without a box, cropped by the landmarks"]) == TOTAL
+    assert report.complete() and not report.sound()  # a crop that knows the landmarks is no sound test
 
 
 def test_boxes_that_contradict_one_another(copy):

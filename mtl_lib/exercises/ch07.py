@@ -49,6 +49,10 @@ def _mirror_cases(answer: Callable) -> Iterator[Case]:
                 ],
             },
         )
+    points = _faces(2, 5)
+    kept = points.clone()
+    answer(points, 96)
+    yield Case("the points you were given", points, kept, "Leave them as they are; return new ones")
     points = _faces(4, 4)
     yield Case(
         "mirrored twice",
@@ -115,6 +119,9 @@ def check_7_2(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
 def _pts(points: Tensor, style: str) -> str:
     """A `.pts` file as different tools write it; its coordinates count from 1."""
     rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in points.tolist()]
+    rows = [
+        row.replace(".000", "") for row in rows
+    ]  # whole numbers without a point, as some tools write them
     if style == "plain":
         return "\n".join(["version: 1", "n_points: 68", "{", *rows, "}", ""])
     if style == "wide":
@@ -131,6 +138,8 @@ def _pts_cases(answer: Callable) -> Iterator[Case]:
         ("a longer header", "commented", 11),
     ):
         points = (_faces(1, seed)[0] * 1000).round() / 1000
+        # The jaw may lie outside the picture; and a whole number is a number.
+        points[0], points[5] = torch.tensor([-7.25, 40.0]), torch.tensor([30.0, 99.0])
         yield Case(
             name,
             answer(_pts(points, style)),

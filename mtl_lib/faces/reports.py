@@ -26,7 +26,7 @@ class SetReport:
     counts : dict of str to (int, int or None)
         For each part, how many faces were found and how many its owner says there are.
     damaged : int
-        Faces and files that are damaged or miss their other half.
+        Faces and files that are damaged or missing, or miss their other half.
 
     Examples
     --------

@@ -165,6 +165,8 @@ class ThreeHundredW(FaceFolder):
             account.report.note(
                 "box files that are missing", f"bounding_boxes_{source.replace('/', '_')}.mat"
             )
+            # Its faces are kept, cropped by their landmarks, which a test face's crop should not know: no sound copy.
+            account.report.damaged += 1
             return {}
         account.use(path)
         try:
@@ -173,9 +175,7 @@ class ThreeHundredW(FaceFolder):
             account.spoilt("damaged box files", error)
             return {}
         for stem in sorted(set(found) - stems):
-            account.report.note(
-                "rows of a box file for pictures that are not in its folder", f"{path.name}: {stem}"
-            )
+            account.report.note("rows of a box file for faces that are not kept", f"{path.name}: {stem}")
         return {stem: box for stem, box in found.items() if stem in stems and box is not None}
 
     def _box_file(self, source: str) -> Path | None:

@@ -200,6 +200,10 @@ def placebo_once_and_for_all(domain, generator):
     return domain[torch.randperm(len(domain), generator=torch.Generator().manual_seed(0))]
 
 
+def placebo_rolled(domain, generator):
+    return domain.roll(int(torch.randint(len(domain), (1,), generator=generator)))
+
+
 def placebo_in_place(domain, generator):
     return domain.copy_(domain[torch.randperm(len(domain), generator=generator)])
 
@@ -255,6 +259,18 @@ def probe_standardised_in_place(features, domain, person):
     return _balanced(model, features[test], domain[test])
 
 
+def probe_fitted_without_weights(features, domain, person):
+    fit, test = _halves(features, domain, person)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features[fit], domain[fit])
+    return _balanced(model, features[test], domain[test])
+
+
+def probe_scored_by_pictures(features, domain, person):
+    fit, test = _halves(features, domain, person)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+    return model.fit(features[fit], domain[fit]).score(features[test], domain[test])
+
+
 def probe_constant(features, domain, person):
     return np.float64(0.5)
 
@@ -294,6 +310,7 @@ WRONG = {
         ("global random numbers", placebo_global_numbers),
         ("one draw for all steps", placebo_once_and_for_all),
         ("in place", placebo_in_place),
+        ("shifted by a random number of places", placebo_rolled),
     ],
     "check_6_5": [
         ("split by pictures", probe_on_pictures),
@@ -303,5 +320,7 @@ WRONG = {
         ("scored on the fit", probe_scored_on_the_fit),
         ("arguments changed", probe_standardised_in_place),
         ("always chance", probe_constant),
+        ("the fit counts pictures, the score domains", probe_fitted_without_weights),
+        ("the fit counts domains, the score pictures", probe_scored_by_pictures),
     ],
 }

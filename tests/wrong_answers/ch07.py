@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of chapter 7; every check must reject all of its own."""
 
+import re
+
 import numpy as np
 import torch
 
@@ -32,6 +34,11 @@ def mirror_upside_down(points, width):
 
 def mirror_backwards(points, width):
     return _mirror_x(points, width).flip(1)
+
+
+def mirror_in_place(points, width):
+    points[..., 0] = width - 1 - points[..., 0]
+    return points[:, ORDER]
 
 
 def mirror_eyes_only(points, width):
@@ -106,6 +113,16 @@ def pts_x_only(text):
 def pts_three_header_lines(text):
     lines = [line for line in text.splitlines() if line.strip()][3:71]
     return torch.tensor([[float(w) for w in line.split()] for line in lines], dtype=torch.float64) - 1
+
+
+def pts_without_signs(text):
+    numbers = re.findall(r"\d+\.?\d*", text.split("{")[1])
+    return torch.tensor([float(x) for x in numbers], dtype=torch.float64).view(68, 2) - 1
+
+
+def pts_with_points_only(text):
+    numbers = re.findall(r"-?\d+\.\d+", text)[-136:]
+    return torch.tensor([float(x) for x in numbers], dtype=torch.float64).view(-1, 2) - 1
 
 
 def pts_whole_pixels(text):
@@ -196,6 +213,7 @@ WRONG = {
         ("upside down", mirror_upside_down),
         ("the list of points reversed", mirror_backwards),
         ("eyes exchanged as blocks, the rest not", mirror_eyes_only),
+        ("in place", mirror_in_place),
     ],
     "check_7_2": [
         ("outer eye corners", nme_by_corners),
@@ -213,6 +231,8 @@ WRONG = {
         ("x only", pts_x_only),
         ("three header lines", pts_three_header_lines),
         ("whole pixels", pts_whole_pixels),
+        ("minus signs lost", pts_without_signs),
+        ("whole numbers lost", pts_with_points_only),
     ],
     "check_7_4": [
         ("by picture", split_pictures),

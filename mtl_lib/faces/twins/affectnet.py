@@ -9,7 +9,7 @@ import numpy as np
 from mtl_lib.errors import ConfigError
 from mtl_lib.faces.affectnet import COLUMNS, NO_EXPRESSION, AffectNet
 from mtl_lib.faces.twins.common import Drawn, encoded, in_colour, part_counts, put, write_twin
-from mtl_lib.faces.twins.emotions import Shot, draw_shots, enough_pixels, shared_out, strengths
+from mtl_lib.faces.twins.emotions import Shot, draw_wild, enough_pixels, one_each, shared_out
 
 _VALENCE = {
     "neutral": 0.0, "happiness": 0.8, "sadness": -0.7, "surprise": 0.1, "fear": -0.4, "disgust": -0.6, "anger": -0.6,
@@ -74,14 +74,12 @@ def write(
         raise ConfigError(f"the release is {release!r}; it must be 'full' or 'mini'")
     counts = part_counts(AffectNet.PUBLISHED, size, {"train": 80, "validation": 24})
     plan = [(part, label) for part in AffectNet.PARTS for label in _labels(part, counts[part], seed)]
-    peaks = strengths(range(len(plan)), intensity, seed)
-    shots = [Shot(label, i, i, peaks[i]) for i, (_, label) in enumerate(plan)]
+    shots = one_each([label for _, label in plan], intensity, seed)
 
     def fill(root: Path) -> None:
-        drawn = draw_shots(
-            shots, pixels=pixels, style="wild", gap=1.0, pose=1.0, occlusion=None, missing=0.05,
-            framing=1.3 if release == "full" else 1.0, seed=seed, progress=progress, total=len(shots),
-        )  # fmt: skip
+        drawn = draw_wild(
+            shots, pixels=pixels, seed=seed, framing=1.3 if release == "full" else 1.0, progress=progress
+        )
         lines: dict[str, list[str]] = {part: [] for part in AffectNet.PARTS}
         for (part, label), shot, face in zip(plan, shots, drawn, strict=True):
             (_put_mini if release == "mini" else _put_full)(root, part, label, shot, face, lines[part])

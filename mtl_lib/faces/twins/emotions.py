@@ -95,6 +95,48 @@ def draw_shots(
             bar.update(len(chunk))
 
 
+def one_each(labels: Sequence[str], span: tuple[float | int, float | int], seed: int) -> list[Shot]:
+    """Shots in which nobody is seen twice: the sets found on the web, of which no one knows who is in them.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        What each picture shows.
+    span : (float, float)
+        Range of intensity.
+    seed : int
+
+    Examples
+    --------
+    >>> [shot.emotion for shot in one_each(["fear", "anger"], (0.5, 1.0), seed=0)]
+    ['fear', 'anger']
+    """
+    peaks = strengths(range(len(labels)), span, seed)
+    return [Shot(label, i, i, peaks[i]) for i, label in enumerate(labels)]
+
+
+def draw_wild(
+    shots: Sequence[Shot],
+    *,
+    pixels: int,
+    seed: int,
+    pose: float | int = 1.0,
+    framing: float | int = 1.0,
+    progress: bool = False,
+) -> Iterator[Drawn]:
+    """:func:`draw_shots` as photographs found on the web: any pose, light and occlusion, some units missing.
+
+    Examples
+    --------
+    >>> len(list(draw_wild(one_each(["fear"], (0.5, 1.0), seed=0), pixels=32, seed=0)))
+    1
+    """
+    return draw_shots(
+        shots, pixels=pixels, style="wild", gap=1.0, pose=pose, occlusion=None, missing=0.05, framing=framing, seed=seed,
+        progress=progress, total=len(shots),
+    )  # fmt: skip
+
+
 def strengths(numbers: Sequence[int], span: tuple[float | int, float | int], seed: int) -> list[float]:
     """An intensity for each number, evenly from a range.
 

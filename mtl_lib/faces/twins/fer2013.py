@@ -6,7 +6,7 @@ from pathlib import Path
 from mtl_lib.errors import ConfigError
 from mtl_lib.faces.fer2013 import COLUMNS, FER2013, SIDE, USAGES
 from mtl_lib.faces.twins.common import part_counts, put, write_twin
-from mtl_lib.faces.twins.emotions import Shot, draw_shots, shared_out, strengths
+from mtl_lib.faces.twins.emotions import draw_wild, one_each, shared_out
 
 
 def write(
@@ -61,15 +61,11 @@ def write(
         for i, (part, count) in enumerate(counts.items())
     }
     plan = [(part, label) for part in FER2013.PARTS for label in labels[part]]
-    peaks = strengths(range(len(plan)), intensity, seed)
-    shots = [Shot(label, i, i, peaks[i]) for i, (_, label) in enumerate(plan)]
+    shots = one_each([label for _, label in plan], intensity, seed)
     first_test = len(plan) - counts["test"]
 
     def fill(root: Path) -> None:
-        drawn = draw_shots(
-            shots, pixels=SIDE, style="wild", gap=1.0, pose=1.0, occlusion=None, missing=0.05, seed=seed,
-            progress=progress, total=len(shots),
-        )  # fmt: skip
+        drawn = draw_wild(shots, pixels=SIDE, seed=seed, progress=progress)
         lines, first = [",".join(COLUMNS)], ""
         for i, ((part, label), face) in enumerate(zip(plan, drawn, strict=True)):
             values = " ".join(map(str, face.pixels.flatten().tolist()))

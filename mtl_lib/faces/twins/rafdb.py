@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mtl_lib.faces.rafdb import LABELS, RAFDB
 from mtl_lib.faces.twins.common import encoded, in_colour, part_counts, put, write_twin
-from mtl_lib.faces.twins.emotions import Shot, draw_shots, enough_pixels, shared_out, strengths
+from mtl_lib.faces.twins.emotions import draw_wild, enough_pixels, one_each, shared_out
 
 
 def write(
@@ -59,14 +59,10 @@ def write(
         for part, digits in (("train", 5), ("test", 4))
         for i, label in enumerate(shared_out(RAFDB.PUBLISHED_CLASSES[part], counts[part], seed), 1)
     ]
-    peaks = strengths(range(len(plan)), intensity, seed)
-    shots = [Shot(label, i, i, peaks[i]) for i, (_, label) in enumerate(plan)]
+    shots = one_each([label for _, label in plan], intensity, seed)
 
     def fill(root: Path) -> None:
-        drawn = draw_shots(
-            shots, pixels=pixels, style="wild", gap=1.0, pose=0.8, occlusion=None, missing=0.05, seed=seed,
-            progress=progress, total=len(shots),
-        )  # fmt: skip
+        drawn = draw_wild(shots, pixels=pixels, seed=seed, pose=0.8, progress=progress)
         for i, ((name, _), face) in enumerate(zip(plan, drawn, strict=True)):
             put(root, f"Image/aligned/{name}_aligned.jpg", encoded(in_colour(face.pixels, i), "JPEG"))
         lines = [f"{name}.jpg {RAFDB.CLASSES.index(label) + 1}\n" for name, label in plan]
