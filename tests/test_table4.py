@@ -10,7 +10,7 @@ from mtl_lib import cli
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.experiments.arms import ARMS, arm_settings
 from mtl_lib.experiments.face_runs import SCALES, run_config
-from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials
+from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials, tuned_arms
 from mtl_lib.experiments.table4 import search_jobs, table_jobs
 from mtl_lib.experiments.tables import paper_accuracies, table4, table4_text
 from mtl_lib.ledger import Entry, change, read
@@ -31,9 +31,8 @@ def test_every_arm_is_a_valid_configuration_and_no_two_are_the_same(budget, tmp_
     configs = [run_config("open", budget, 0, arm_settings(arm, blocks)) for arm in ARMS]
     assert len({json.dumps(config, sort_keys=True) for config in configs}) == len(ARMS)
     jobs = search_jobs("open", budget, SEARCH_SEEDS[budget], tmp_path)
-    assert (
-        len({job.key for job in jobs}) == len(jobs) == len(ARMS) * TRIALS[budget] * len(SEARCH_SEEDS[budget])
-    )
+    wanted = len(tuned_arms()) * TRIALS[budget] * len(SEARCH_SEEDS[budget])
+    assert len({job.key for job in jobs}) == len(jobs) == wanted
 
 
 def test_the_paper_has_a_row_for_every_arm_that_says_so_and_none_is_forgotten():
@@ -49,7 +48,7 @@ def test_forks_lie_at_the_ends_of_stages():
 
 
 def test_all_arms_try_the_same_rates_and_weights_and_cover_their_own_ranges():
-    common = [[(t["lr"], t["landmark_weight"]) for t in trials(arm, 6)] for arm in ARMS]
+    common = [[(t["lr"], t["landmark_weight"]) for t in trials(arm, 6)] for arm in tuned_arms()]
     assert all(each == common[0] for each in common)
     assert {weight for _, weight in common[0]} == {3.0, 10.0, 30.0}
     for name, arm in ARMS.items():
@@ -85,6 +84,27 @@ def test_the_best_mean_on_validation_is_chosen_and_only_from_a_whole_search():
         choose("laf", "cpu", searched("tt", scores))
     with pytest.raises(DataError, match="lacks"):
         choose("laf", "cpu", searched("laf", scores, lr=0.5))
+
+
+def test_a_control_takes_over_what_its_arm_chose_and_differs_in_nothing_else():
+    scores = [30.0, 31.0, 29.0, 36.0, 35.0, 20.0]
+    assert choose("norm_only", "cpu", searched("laf", scores)) == trials("laf", 6)[3]
+    changed = {
+        "norm_only": {"norm"},
+        "laf_prox": {"penalty_step"},
+        "laf_independent": {"init"},
+        "laf_shuffled": {"shuffle_landmarks"},
+        "laf+placebo": {"ada_placebo"},
+        "hard4_shuffled": {"shuffle_landmarks"},
+    }
+    assert set(changed) == {name for name, arm in ARMS.items() if arm.like}
+    for name, settings in changed.items():
+        own, other = (
+            run_config("open", "cpu", 0, arm_settings(each, (1, 1, 1, 1)))["train"]
+            for each in (name, ARMS[name].like)
+        )
+        assert {key for key in own if own[key] != other[key]} == settings
+        assert not ARMS[name].tuned
 
 
 def test_the_table_pairs_by_seed_and_stands_beside_the_paper():

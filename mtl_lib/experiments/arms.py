@@ -2,7 +2,8 @@
 
 An arm is a handful of settings of :class:`mtl_lib.config.TrainConfig` and the ranges of what is tuned for it.
 Every arm is tuned over the learning rate and the landmark weight, and besides over its own strengths; all get the
-same number of trials (:mod:`mtl_lib.experiments.search`).
+same number of trials (:mod:`mtl_lib.experiments.search`).  A control that takes one thing away from another arm is
+not tuned: it takes that arm's settings, so that nothing else differs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ class Arm:
         The row of the paper's Table 4, if it has one.
     answers : str, optional
         For a control or a rival: the question that it answers.
+    like : str, optional
+        For a control: the arm whose tuned settings it takes over.
     """
 
     settings: Mapping[str, Any]
@@ -39,6 +42,7 @@ class Arm:
     stage: int = 0
     paper: str = ""
     answers: str = ""
+    like: str = ""
 
 
 def _paper_arms() -> dict[str, Arm]:
@@ -67,33 +71,40 @@ def _paper_arms() -> dict[str, Arm]:
 
 
 def _controls() -> dict[str, Arm]:
-    soft, laf, gamma = {"sharing": "soft", "ada": 0.0}, {"norm": "laf"}, {"gamma": TRACE_NORM}
+    soft, laf = {"sharing": "soft", "ada": 0.0}, {"norm": "laf"}
     pinned = {"pinned": True}
     hard = {"sharing": "hard", "ada": 0.0, "batch_norm": "private"}
     return {
         "norm_only": Arm(
-            {**soft, "norm": "norm_only"}, gamma, answers="is it shrinking, without any coupling?"
+            {**soft, "norm": "norm_only"}, like="laf", answers="is it shrinking, without any coupling?"
         ),
         "laf_prox": Arm(
-            {**soft, **laf, "penalty_step": "proximal"}, gamma, answers="does an exact step help?"
+            {**soft, **laf, "penalty_step": "proximal"}, like="laf", answers="does an exact step help?"
         ),
-        "laf_independent": Arm({**soft, **laf, "init": "independent"}, gamma, answers="does the start decide?"),
+        "laf_independent": Arm(
+            {**soft, **laf, "init": "independent"}, like="laf", answers="does the start decide?"
+        ),
         "laf_pinned": Arm(
             {**soft, **laf, **pinned}, {"gamma": (0.03, 0.4)}, answers="and with directions alone, without scale?"
         ),
         "laf+placebo": Arm(
             {"sharing": "soft", **laf, "ada_placebo": True},
-            {**gamma, "ada": ALIGNMENT},
+            like="laf+ada",
             answers="does an adversary help that learns nothing about the domain?",
         ),
         "single+ada": Arm({"sharing": "single"}, {"ada": ALIGNMENT}, answers="does alignment need sharing?"),
         "laf_shuffled": Arm(
-            {**soft, **laf, "shuffle_landmarks": True}, gamma, answers="what is left when the partner teaches nothing?"
+            {**soft, **laf, "shuffle_landmarks": True},
+            like="laf",
+            answers="what is left when the partner teaches nothing?",
         ),
         "hard2_private": Arm(hard, stage=2, answers="hard sharing with batch norm per task"),
         "hard4_private": Arm(hard, stage=4, answers="the strong rival: all convolutions shared, batch norm per task"),
         "hard4_shuffled": Arm(
-            {**hard, "shuffle_landmarks": True}, stage=4, answers="how much of the rival's gain is regularisation?"
+            {**hard, "shuffle_landmarks": True},
+            stage=4,
+            like="hard4_private",
+            answers="how much of the rival's gain is regularisation?",
         ),
         "deviation": Arm(
             {**soft, **pinned, "norm": "deviation", "penalty_step": "proximal"},

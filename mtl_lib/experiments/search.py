@@ -2,7 +2,8 @@
 
 The trials are points of one low-discrepancy sequence, so that all arms try the same learning rates and landmark
 weights; an arm's own strengths (gamma, the adversary's, ...) take further coordinates.  The trial with the best
-mean score over the search's seeds is the arm's choice.  The report then uses other seeds.
+mean score over the search's seeds is the arm's choice.  The report then uses other seeds.  A control
+(``like`` of :class:`~mtl_lib.experiments.arms.Arm`) takes over the choice of the arm that it is the control of.
 """
 
 import math
@@ -28,13 +29,24 @@ def _between(low: float, high: float, position: float) -> float:
     return float(f"{value:.2g}")
 
 
+def tuned_arms() -> list[str]:
+    """Return the arms that are searched: all but the controls that take over another arm's settings.
+
+    Examples
+    --------
+    >>> "laf" in tuned_arms(), "norm_only" in tuned_arms()
+    (True, False)
+    """
+    return [name for name, arm in ARMS.items() if not arm.like]
+
+
 def trials(arm: str, count: int) -> list[dict[str, float]]:
     """Return the settings that an arm tries.
 
     Parameters
     ----------
     arm : str
-        One of :data:`mtl_lib.experiments.arms.ARMS`.
+        One of :func:`tuned_arms`.
     count : int
         How many trials.
 
@@ -67,7 +79,7 @@ def trials(arm: str, count: int) -> list[dict[str, float]]:
 
 
 def choose(arm: str, budget: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Return the settings of an arm's best trial.
+    """Return the settings of an arm's best trial, or of the arm's that it is a control of.
 
     Parameters
     ----------
@@ -83,6 +95,7 @@ def choose(arm: str, budget: str, entries: Sequence[Entry]) -> dict[str, Any]:
     DataError
         If trials are missing: a choice among some of them would favour an arm or harm it.
     """
+    arm = ARMS[arm].like or arm
     tried = trials(arm, TRIALS[budget])
     scores: dict[int, list[float]] = {t: [] for t in range(len(tried))}
     for entry in entries:

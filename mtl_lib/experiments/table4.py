@@ -11,14 +11,14 @@ from pathlib import Path
 from mtl_lib.experiments.arms import ARMS, arm_settings
 from mtl_lib.experiments.base import Experiment, Job
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, run_config, run_faces
-from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials
+from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials, tuned_arms
 from mtl_lib.ledger import read
 
 SEARCH, TABLE = "table4_search", "table4"
 
 
 def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
-    """List the trials of all arms."""
+    """List the trials of all arms that are tuned."""
     blocks = SCALES[budget]["blocks"]
     return [
         Job(
@@ -27,7 +27,7 @@ def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> l
         )
         for seed in seeds
         for t in range(TRIALS[budget])
-        for arm in ARMS
+        for arm in tuned_arms()
         for trial in [trials(arm, TRIALS[budget])[t]]
     ]  # fmt: skip
 
