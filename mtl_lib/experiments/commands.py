@@ -133,21 +133,23 @@ def print_table(
     ledger
         Folder of the ledger.
     """
-    from mtl_lib.experiments.tables import table4, table4_text
+    from mtl_lib.experiments.printed import TABLES
     from mtl_lib.ledger import read
 
-    if name.removeprefix("table") != "4":
-        raise ConfigError(f"no table {name!r} is made from the ledger; there is 4")
+    number = name.removeprefix("table")
+    if number not in TABLES:
+        raise ConfigError(f"no table {name!r} is made from the ledger; there is {', '.join(TABLES)}")
     budget = budget or current_budget()
     folder = ledger_folder(ledger, budget, Path("runs/sweeps"))
-    entries = read("table4", folder, tier=tier, budget=budget)
+    printed = TABLES[number]
+    entries = read(printed.experiment, folder, tier=tier, budget=budget)
     if not entries:
         raise ConfigError(
-            f"nothing is recorded for table4, tier {tier}, budget {budget}, in {folder}; run mtl sweep table4"
-            f" --tier {tier} --budget {budget}"
+            f"nothing is recorded for {printed.experiment}, tier {tier}, budget {budget}, in {folder}; run mtl sweep"
+            f" {printed.experiment} --tier {tier} --budget {budget}"
         )
-    print(f"Table 4, tier {tier}, budget {budget}")
-    print(table4_text(table4(entries)))
+    print(f"Table {number}, tier {tier}, budget {budget}")
+    print(printed.text(entries))
     print("on " + "; ".join(sorted({entry.device for entry in entries})))
 
 

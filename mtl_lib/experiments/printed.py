@@ -1,0 +1,29 @@
+"""The paper's tables that ``mtl table`` prints from the ledger."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mtl_lib.experiments.tables import table4, table4_text
+from mtl_lib.ledger import Entry
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table and where its runs are.
+
+    Parameters
+    ----------
+    experiment : str
+        The experiment that is recorded for it.
+    text : callable
+        ``text(entries)`` returns the table, from the runs of one tier and budget, at most 88 characters wide.
+    """
+
+    experiment: str
+    text: Callable[[Sequence[Entry]], str]
+
+
+TABLES: dict[str, Printed] = {
+    "4": Printed("table4", lambda entries: table4_text(table4(entries))),
+}
+"""By number in the paper."""
