@@ -32,7 +32,7 @@ def spread_rows(
     spreads: Sequence[Spread | None],
     *,
     colours: Sequence[str] | None = None,
-    zero: float | None = None,
+    zero: float | int | None = None,
 ) -> None:
     """Draw means and intervals in rows, the first at the top.
 
