@@ -105,7 +105,11 @@ class CKPlus(FaceFolder):
 
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
-        return all(cls._place(folder, name) is not None for name in ("cohn-kanade-images", "Emotion"))
+        return all(cls._parts_of_layout(folder).values())
+
+    @classmethod
+    def _parts_of_layout(cls, folder: Path) -> dict[str, bool]:
+        return {name: cls._place(folder, name) is not None for name in ("cohn-kanade-images", "Emotion")}
 
     @staticmethod
     def _place(folder: Path, name: str) -> Path | None:

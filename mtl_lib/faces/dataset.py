@@ -212,6 +212,11 @@ class FaceFolder(ABC):
     def _recognise(cls, folder: Path) -> bool:
         """Whether this folder is the set's own, judged by the names in it; cheap."""
 
+    @classmethod
+    def _parts_of_layout(cls, folder: Path) -> dict[str, bool]:
+        """The parts without which a folder is not the set's, and whether it has them; for a message only."""
+        return {}
+
     @abstractmethod
     def _entries(self, part: str, account: Account) -> list[Entry]:
         """All faces of one of ``PARTS``, in an order that depends on names only.
@@ -398,6 +403,11 @@ class FaceFolder(ABC):
         if found:
             names = ", ".join(path.name for path in found)
             raise DataError(f"several folders here look like {self.TITLE} ({names}); name one of them", root)
+        for path in (root, *inside):
+            parts = self._parts_of_layout(path)
+            if any(parts.values()):
+                lacking = " and ".join(name for name, there in parts.items() if not there)
+                raise DataError(f"this is {self.TITLE} without {lacking}; {self._expected()}", path)
         raise DataError(f"{self.TITLE} is not here; {self._expected()}", root)
 
     @classmethod

@@ -72,7 +72,11 @@ class RAFDB(FaceFolder):
 
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
-        return (folder / LABELS).is_file() and (folder / "Image" / "aligned").is_dir()
+        return all(cls._parts_of_layout(folder).values())
+
+    @classmethod
+    def _parts_of_layout(cls, folder: Path) -> dict[str, bool]:
+        return {LABELS: (folder / LABELS).is_file(), "Image/aligned": (folder / "Image" / "aligned").is_dir()}
 
     def _entries(self, part: str, account: Account) -> list[Entry]:
         account.use(self.table)
