@@ -14,7 +14,8 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces import fetch as fetching
 from mtl_lib.faces import registry
 from mtl_lib.faces.base import FaceSet, joined
-from mtl_lib.faces.dataset import ROLES, Entry, FaceFolder
+from mtl_lib.faces.dataset import ROLES, FaceFolder
+from mtl_lib.faces.entries import Entry
 from mtl_lib.faces.registry import SETS, Listed, open_set, reader, twin_writer
 from mtl_lib.faces.sheet import contact_sheet
 from mtl_lib.faces.splits import split_by_person, split_faces

@@ -23,7 +23,8 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces import folds as _folds
 from mtl_lib.faces.align import TurnedEntry, eye_line, turn_points
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.reports import SetReport
 from mtl_lib.faces.small_files import names_in, numbers_in, text_of, whole_number
 

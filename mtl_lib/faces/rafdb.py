@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from mtl_lib.errors import DataError
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.small_files import text_of, whole_number
 
 LABELS = "EmoLabel/list_patition_label.txt"
