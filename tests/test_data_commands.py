@@ -1,6 +1,7 @@
 """``mtl data`` and the paper's tier, as their user meets them, on rendered twins."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,7 @@ def test_every_set_has_a_twin_that_its_own_reader_finds_sound(name, tmp_path, ca
 
 
 def test_a_check_that_finds_damage_says_so_and_ends_with_status_one(root, tmp_path, capsys):
-    from tests.damage import copy_of
-
-    copy = copy_of(root / "menpo", tmp_path / "menpo")
+    copy = shutil.copytree(root / "menpo", tmp_path / "menpo")
     victims = sorted((copy / "menpo_train_release").glob("*[0-9].jpg"))[:5]
     for victim in victims:
         victim.write_bytes(b"")
@@ -140,9 +139,7 @@ def test_preparing_keeps_every_part_and_goes_on_where_it_stopped(root, tmp_path,
 
 
 def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys, monkeypatch):
-    from tests.damage import copy_of
-
-    copy = copy_of(root / "menpo", tmp_path / "menpo")
+    copy = shutil.copytree(root / "menpo", tmp_path / "menpo")
     (copy / "menpo_train_release/image00003.jpg").write_bytes(b"")
     command = ["data", "prepare", "--set", "menpo", copy, "--cache", tmp_path / "c"]
     assert "image00003.jpg: this is not a picture" in message(capsys, *command)
