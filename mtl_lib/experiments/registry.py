@@ -4,9 +4,17 @@ from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
+from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT)
+    each.name: each
+    for each in (
+        FACE_PROBE,
+        SEARCH_EXPERIMENT,
+        TABLE_EXPERIMENT,
+        CURVE_EXPERIMENT,
+        FRONT_EXPERIMENT,
+    )
 }
 """What ``mtl sweep`` can run."""
 
