@@ -34,7 +34,7 @@ class AlexNet(nn.Module):
         Units of the two hidden layers; by default 64 times ``width``.
     dropout : float, optional
         Probability of leaving out an input of a hidden layer, in training.
-    init : {"fan_in", "fan_out"}, optional
+    init : {"fan_in", "fan_out", "equal"}, optional
         Scale of He's normal initialisation.  (The original drew all weights with standard deviation 0.01.)
 
     Attributes

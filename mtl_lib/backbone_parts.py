@@ -2,14 +2,15 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mtl_lib.errors import ConfigError
 
-Init = Literal["fan_in", "fan_out"]
-"""Which count of connections scales He's normal initialisation."""
+Init = Literal["fan_in", "fan_out", "equal"]
+"""Which count of connections scales He's normal initialisation, or that all kernels have one length."""
 
-INITS = ("fan_in", "fan_out")
+INITS = ("fan_in", "fan_out", "equal")
 
 
 def check_init(init: str) -> None:
@@ -25,7 +26,7 @@ def check_init(init: str) -> None:
     >>> check_init("fan_in")
     """
     if init not in INITS:
-        raise ConfigError(f"init is {init!r}; it must be 'fan_in' or 'fan_out'")
+        raise ConfigError(f"init is {init!r}; it must be 'fan_in', 'fan_out' or 'equal'")
 
 
 def check_sizes(dropout: float | int, **counts: int) -> None:
@@ -62,12 +63,16 @@ def he_normal_(network: nn.Module, init: Init) -> None:
     The expected squared Frobenius norm of a kernel with C channels and M filters is therefore 2 M or 2 C.
     Source: He et al., *Delving deep into rectifiers* (2015), Eqs. (10) and (14).
 
+    ``equal`` is a control, for networks whose every kernel batch norm follows (there it changes no output): drawn
+    as with ``fan_in``, then scaled so that all kernels have the same Frobenius norm, the root of the mean square
+    of those drawn.  A penalty that pulls equally hard at every layer then has no layer that it shrinks first.
+
     Parameters
     ----------
     network : Module
         Changed in place; draws from torch's global random numbers.
-    init : {"fan_in", "fan_out"}
-        Which fan.
+    init : {"fan_in", "fan_out", "equal"}
+        Which fan, or one length for all.
 
     Examples
     --------
@@ -78,13 +83,21 @@ def he_normal_(network: nn.Module, init: Init) -> None:
     >>> abs(layer.weight.square().sum().item() / (2 * 128) - 1) < 0.05
     True
     """
+    kernels = []
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(module.weight, mode=init, nonlinearity="relu")
+            mode = "fan_in" if init == "equal" else init
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            kernels.append(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+    if init == "equal":
+        with torch.no_grad():
+            lengths = torch.stack([kernel.norm() for kernel in kernels])
+            for kernel, length in zip(kernels, lengths, strict=True):
+                kernel.mul_(lengths.square().mean().sqrt() / length)
 
 
 def check_pictures(x: Tensor, size: int | None) -> None:

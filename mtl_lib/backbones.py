@@ -105,7 +105,7 @@ class ResNet(nn.Module):
         Blocks per stage, four stages: (3, 4, 6, 3) makes ResNet-34, (2, 2, 2, 2) ResNet-18.
     shortcut : {"A", "B"}, optional
         Shortcut where the shape changes; see :class:`BasicBlock`.
-    init : {"fan_in", "fan_out"}, optional
+    init : {"fan_in", "fan_out", "equal"}, optional
         Which count of connections scales He's normal initialisation; see :meth:`reset_parameters`.
     size : int, optional
         Side of the pictures, if others are to be refused.  By default any side from 32 up will do: nothing in

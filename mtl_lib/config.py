@@ -173,7 +173,7 @@ class TrainConfig:
     width: int = 16
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     shortcut: Literal["A", "B"] = "A"
-    kernel_init: Literal["fan_in", "fan_out"] = "fan_in"
+    kernel_init: Literal["fan_in", "fan_out", "equal"] = "fan_in"
     init: Literal["same", "independent"] = "same"
     sharing: Literal["soft", "single", "hard", "cross_stitch", "factorised"] = "soft"
     hard_after: int = 14

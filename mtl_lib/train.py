@@ -97,6 +97,7 @@ def fit(
     progress: bool = True,
     tensorboard: bool = False,
     on_step: Callable[[int], Any] | None = None,
+    watch: Callable[[Run], Any] | None = None,
 ) -> FitResult:
     """Train the networks of a configuration and keep the run in a folder.
 
@@ -125,6 +126,9 @@ def fit(
         Also write the log for TensorBoard (``pip install mtl-lib[tensorboard]``).
     on_step : callable, optional
         Called with the number of steps done, after each.
+    watch : callable, optional
+        Called with the :class:`~mtl_lib.run.Run`, once before the first step and after each.  What it writes
+        with ``run.log`` is kept, or done again, with the step that it belongs to when a run is resumed.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def fit(
         sets = tasks.load_sets(config, root, cache)
     with isolated(fabric.device, config.seed, config.tf32), stop_signal() as stop:
         run = Run(config, sets, out, fabric, resume, tensorboard)
-        loop(run, stop, progress, on_step)
+        loop(run, stop, progress, on_step, watch)
     return FitResult(
         out=run.folder.path,
         step=run.step,
@@ -223,7 +227,13 @@ def train_step(run: Run) -> dict[str, Tensor]:
     return {"values": values, "penalty": penalty, "gradient_norm": length}
 
 
-def loop(run: Run, stop: threading.Event, progress: bool, on_step: Callable[[int], Any] | None) -> None:
+def loop(
+    run: Run,
+    stop: threading.Event,
+    progress: bool,
+    on_step: Callable[[int], Any] | None,
+    watch: Callable[[Run], Any] | None = None,
+) -> None:
     """Train from ``run.step`` to the end, or until ``stop`` is set.
 
     Parameters
@@ -236,12 +246,16 @@ def loop(run: Run, stop: threading.Event, progress: bool, on_step: Callable[[int
         Show a bar.
     on_step : callable or None
         Called with the number of steps done, after each.
+    watch : callable, optional
+        Called with the run, once before the first step and after each.
     """
     config, clock = run.config, run.clock
     run.networks.train()
     if run.step == 0:
         run.log("start", {"layers": list(run.initial), **run.where()})
         run.log("layers", run.layers())
+        if watch is not None:
+            watch(run)
     else:
         run.log("start", run.where())
     run.log("predicted", run.predicted)
@@ -262,6 +276,8 @@ def loop(run: Run, stop: threading.Event, progress: bool, on_step: Callable[[int
             if clock.forecast_due():
                 run.forecast(bar)
             with clock.aside():
+                if watch is not None:
+                    watch(run)  # before a checkpoint says that this step is done
                 if validate:
                     run.check_finite()
                     run.validate(bar)

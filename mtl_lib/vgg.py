@@ -37,7 +37,7 @@ class VGG(nn.Module):
         Units of the two hidden layers; by default 64 times ``width``.
     dropout : float, optional
         Probability of leaving out an input of a hidden layer's successor, in training.
-    init : {"fan_in", "fan_out"}, optional
+    init : {"fan_in", "fan_out", "equal"}, optional
         Scale of He's normal initialisation.
 
     Attributes

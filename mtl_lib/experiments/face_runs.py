@@ -6,7 +6,7 @@ faces there are.  Both are in the hash.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.states import TABLE_2
 from mtl_lib.faces.synthetic import synthetic_set
 from mtl_lib.faces.tiers import load_tier
+from mtl_lib.run import Run
 from mtl_lib.train import fit
 
 FRACTIONS = (0.44, 0.2, 0.36)  # many test people: with few, nothing is seen above the noise
@@ -151,6 +152,7 @@ def run_faces(
     accelerator: str,
     *,
     test: bool = True,
+    watch: Callable[[Run], Any] | None = None,
 ) -> Outcome:
     """Train the networks of a job, choose the checkpoint on validation people, and measure it.
 
@@ -166,6 +168,8 @@ def run_faces(
         As for :func:`mtl_lib.train.fit`.
     test : bool, optional
         Whether to look at the test people.  A search does not.
+    watch : callable, optional
+        As for :func:`mtl_lib.train.fit`.
 
     Returns
     -------
@@ -175,7 +179,9 @@ def run_faces(
     """
     sets = face_sets(job, root)
     config = TrainConfig.from_dict(job.config["train"])
-    result = fit(config, sets, out=workspace, resume=True, accelerator=accelerator, progress=False)
+    result = fit(
+        config, sets, out=workspace, resume=True, accelerator=accelerator, progress=False, watch=watch
+    )
     found = {f"validation_{name.split('/')[1]}": value for name, value in result.validation.items()}
     recall, error = found.get("validation_macro_recall", 0.0), found.get("validation_nme", 0.0)
     metrics = {"validation_score": recall - error, **found, "best_step": float(result.best_step)}
