@@ -34,6 +34,9 @@ SHARES = (0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.28, 0.36, 0.45, 0.55, 0.6
 SHOWN = (1, 10, 20, 30)
 """The layers of the paper's Fig. 3a."""
 
+FLAT = 5e-3
+"""A profile that varies by less over depth is flat: its ranks would be those of rounding errors."""
+
 LR, MOMENTUM, PULL = 0.05, 0.9, 1.5
 """Learning rate and momentum of all arms; the penalty alone would take 1.5 times the stem's norm from every layer."""
 
@@ -65,10 +68,10 @@ _NORM_ONLY, _PINNED = {"norm": "norm_only"}, {"pinned": True}
 
 ARMS: dict[str, TndrArm] = {
     "laf": TndrArm({}, 1, "the paper's method"),
-    "norm_only": TndrArm(_NORM_ONLY, 1, "every task's norm by itself: what looks like sharing without any?"),
+    "norm_only": TndrArm(_NORM_ONLY, 1, "each task's norm alone: what looks like sharing?"),
     "none": TndrArm({}, 0, "no penalty: what do the tasks do to the norms?"),
-    "laf_pinned": TndrArm(_PINNED, 5 / 3, "norms held fixed: which directions are shared?"),
-    "pinned": TndrArm(_PINNED, 0, "norms held fixed, no penalty: how far do tasks part that start alike?"),
+    "laf_pinned": TndrArm(_PINNED, 5 / 3, "norms fixed: which directions are shared?"),
+    "pinned": TndrArm(_PINNED, 0, "norms fixed, no penalty: how far do the tasks part?"),
     "laf_independent": TndrArm(_OTHER, 1, "and if the tasks start from different weights?"),
     "laf_equal": TndrArm(_EQUAL, 1, "and if all layers start with one norm?"),
     "norm_only_equal": TndrArm({**_NORM_ONLY, **_EQUAL}, 1, "its control"),
@@ -78,11 +81,11 @@ ARMS: dict[str, TndrArm] = {
     "laf_weak": TndrArm({}, 1 / 3, "does a weaker penalty change the profile?"),
     "laf_pinned_equal": TndrArm({**_PINNED, **_EQUAL}, 5 / 3, "one norm for all layers, held fixed"),
     "pinned_equal": TndrArm({**_PINNED, **_EQUAL}, 0, "its control"),
-    "laf_fan_out": TndrArm(_FAN_OUT, 1, "and with the other initialisation of the same family?"),
+    "laf_fan_out": TndrArm(_FAN_OUT, 1, "and with the other initialisation of that family?"),
     "norm_only_fan_out": TndrArm({**_NORM_ONLY, **_FAN_OUT}, 1, "its control"),
     "laf_prox": TndrArm({"penalty_step": "proximal"}, 1, "does an exact step change the profile?"),
-    "tucker": TndrArm({"norm": "tucker"}, 1 / 5, "the sum of five trace norms, each a fifth as strong"),
-    "tt": TndrArm({"norm": "tt"}, 1 / 4, "the sum of four trace norms, each a quarter as strong"),
+    "tucker": TndrArm({"norm": "tucker"}, 1 / 5, "five trace norms, each a fifth as strong"),
+    "tt": TndrArm({"norm": "tt"}, 1 / 4, "four trace norms, each a quarter as strong"),
     "null": TndrArm(_OTHER, 1, "what does the penalty do without data?", data=False),
     "null_fan_out": TndrArm({**_OTHER, **_FAN_OUT}, 1, "and with the other initialisation?", data=False),
     "null_equal": TndrArm({**_OTHER, **_EQUAL}, 1, "and if all layers start with one norm?", data=False),
@@ -234,8 +237,8 @@ def stages(layers: Sequence[str]) -> np.ndarray:
 
 
 def _rank(x: np.ndarray) -> float:
-    """Spearman correlation with depth; 0 where all are equal."""
-    return 0.0 if np.ptp(x) < 1e-9 else float(stats.spearmanr(np.arange(len(x)), x)[0])
+    """Spearman correlation with depth; 0 where all are equal, but for rounding."""
+    return 0.0 if np.ptp(x) < FLAT else float(stats.spearmanr(np.arange(len(x)), x)[0])
 
 
 def profile(values: np.ndarray, layers: Sequence[str], name: str) -> dict[str, float]:
@@ -287,7 +290,7 @@ def summary(curve: SharingCurve) -> dict[str, float]:
     found |= {f"norm_stage{s}": float(norms[stages(curve.layers) == s].mean()) for s in range(5)}
     found |= {f"tndr_layer{n}": float(tndr[n - 1]) for n in SHOWN if n <= len(tndr)}
     found |= {f"cosine_layer{n}": float(cosine[n - 1]) for n in SHOWN if n <= len(tndr)}
-    varied = np.ptp(tndr) > 1e-6 and np.ptp(norms) > 1e-6  # pinned norms do not vary, but for rounding
+    varied = min(np.ptp(tndr), np.ptp(norms)) > FLAT  # pinned norms do not vary
     found["norms_explain"] = float(np.corrcoef(tndr, norms)[0, 1]) if varied else 0.0
     found["aligned"] = float((cosine > 0.9).sum())
     found["opposite"] = float((cosine < -0.9).sum())
