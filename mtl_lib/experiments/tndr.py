@@ -76,7 +76,7 @@ ARMS: dict[str, TndrArm] = {
     "laf_equal": TndrArm(_EQUAL, 1, "and if all layers start with one norm?"),
     "norm_only_equal": TndrArm({**_NORM_ONLY, **_EQUAL}, 1, "its control"),
     "laf_pinned_independent": TndrArm(
-        {**_OTHER, **_PINNED}, 5 / 3, "different weights, norms fixed: which sign?"
+        {**_OTHER, **_PINNED}, 20 / 3, "different weights, norms fixed: which sign?"
     ),
     "laf_weak": TndrArm({}, 1 / 3, "does a weaker penalty change the profile?"),
     "laf_pinned_equal": TndrArm({**_PINNED, **_EQUAL}, 5 / 3, "one norm for all layers, held fixed"),
