@@ -80,6 +80,7 @@ ARMS: dict[str, TndrArm] = {
     ),
     "laf_weak": TndrArm({}, 1 / 3, "does a weaker penalty change the profile?"),
     "laf_pinned_equal": TndrArm({**_PINNED, **_EQUAL}, 5 / 3, "one norm for all layers, held fixed"),
+    "laf_pinned_equal_weak": TndrArm({**_PINNED, **_EQUAL}, 1 / 3, "the same, too weak to fold every layer"),
     "pinned_equal": TndrArm({**_PINNED, **_EQUAL}, 0, "its control"),
     "laf_fan_out": TndrArm(_FAN_OUT, 1, "and with the other initialisation of that family?"),
     "norm_only_fan_out": TndrArm({**_NORM_ONLY, **_FAN_OUT}, 1, "its control"),
