@@ -1,12 +1,13 @@
 """All experiments by name."""
 
 from mtl_lib.errors import ConfigError
+from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT)
+    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT, ALIGNMENT)
 }
 """What ``mtl sweep`` can run."""
 
