@@ -125,10 +125,7 @@ def mixing(points: np.ndarray, domain: np.ndarray, neighbours: int = 10) -> floa
         raise DataError(f"mixing needs domains of equal size, one number per point; it got {counts.tolist()}")
     if len(points) <= neighbours:
         raise DataError(f"{len(points)} points have no {neighbours} neighbours each")
-    # Of points that coincide (a collapse) the first found would count as near: a hair's breadth apart, at random,
-    # they are neighbours by chance, as they should be.
-    jitter = np.random.default_rng(0).normal(size=points.shape) * 1e-9 * max(float(np.abs(points).max()), 1.0)
-    found = NearestNeighbors(n_neighbors=neighbours).fit(points + jitter).kneighbors(return_distance=False)
+    found = NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors(return_distance=False)
     other = float((domain[found] != domain[:, None]).mean())
     by_chance = (len(points) - counts[0]) / (len(points) - 1)
     return float(other / by_chance)
