@@ -1,10 +1,11 @@
-"""Random harm to one file of a data set, undone afterwards, and what a reader may do about it."""
+"""Random harm to the files of a data set, undone afterwards, and what a reader may do about it."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from mtl_lib.errors import DataError
@@ -12,6 +13,14 @@ from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.marks import MARK
 
 KINDS = ("delete", "truncate", "garble", "rename", "empty", "another's content")
+
+
+damage_settings = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would read a set for minutes
+)
 
 
 @contextmanager
@@ -48,7 +57,7 @@ def harmed(folder, data):
         victim.write_bytes(content)
 
 
-def nothing_is_lost_silently(reader, folder, data, whole, **settings):
+def nothing_is_lost_silently(reader, folder, data, whole, harms=1, **options):
     """After random harm, reading ends in a :class:`DataError` that names a file there, or in a closed account.
 
     Parameters
@@ -59,30 +68,35 @@ def nothing_is_lost_silently(reader, folder, data, whole, **settings):
         A sound twin; it is sound again afterwards.
     whole : SetReport
         What :meth:`check` said of it when it was sound.
+    harms : int
+        At most so many files are harmed.
     """
-    with harmed(folder, data) as (victim, _):
-        try:
-            faces, report = reader(folder, **settings).load(size=24)
-        except DataError as error:
-            assert str(folder) in str(error), f"no file is named: {error}"
-        else:
-            assert report.unaccounted() == 0 and len(faces) == report.kept
-            assert_reported(report, whole, victim)
+    with ExitStack() as stack:
+        count = data.draw(st.integers(1, harms)) if harms > 1 else 1
+        victims = [stack.enter_context(harmed(folder, data))[0] for _ in range(count)]
+        for damaged in ("refuse", "leave out"):
+            try:
+                faces, report = reader(folder, **options).load(size=24, damaged=damaged)
+            except DataError as error:
+                assert str(folder) in str(error), f"no file is named: {error}"
+            else:
+                assert report.unaccounted() == 0 and len(faces) == report.kept
+                assert_reported(report, whole, victims)
         # check() goes on after damage, unless the set is no longer recognised or its table is unreadable.
         try:
-            report = reader(folder, **settings).check()
+            report = reader(folder, **options).check()
         except DataError as error:
             assert str(folder) in str(error), f"no file is named: {error}"
         else:
             assert report.unaccounted() == 0
-            assert_reported(report, whole, victim)
+            assert_reported(report, whole, victims)
 
 
-def assert_reported(report, whole, victim):
+def assert_reported(report, whole, victims):
     if report.kept < whole.kept:
         lost_rows = sum(len(names) for names in report.left_out.values())
         usual = sum(len(names) for names in whole.left_out.values())
-        unmarked = victim.name == MARK
+        unmarked = any(victim.name == MARK for victim in victims)
         assert lost_rows > usual or not report.complete() or unmarked, "faces are gone without a word"
 
 

@@ -3,11 +3,13 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaged_sets import damage_settings, nothing_is_lost_silently
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,7 +24,6 @@ from mtl_lib.faces.registry import open_set, reader, twin_writer
 from mtl_lib.faces.three_hundred_w import FACES, SOURCES, ThreeHundredW, read_boxes
 from mtl_lib.faces.twins.common import part_counts
 from mtl_lib.faces.twins.three_hundred_w import SMALL, SPACED, write
-from tests.damage import copy_of, damage_settings, harm, survives
 
 TOTAL = sum(SMALL.values())
 
@@ -38,9 +39,14 @@ def tiny(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("twins") / "tiny", size=8, pixels=24)
 
 
+@pytest.fixture(scope="module")
+def sound(tiny):
+    return ThreeHundredW(tiny).check()
+
+
 @pytest.fixture
 def copy(twin, tmp_path) -> Path:
-    return copy_of(twin, tmp_path / "300w")
+    return shutil.copytree(twin, tmp_path / "300w")
 
 
 # ---- .pts
@@ -299,11 +305,11 @@ def test_a_file_that_holds_no_boxes(tmp_path, content):
 
 def test_the_folder_or_its_parent_may_be_named(twin, tmp_path):
     assert ThreeHundredW(twin.parent).folder == twin
-    copy_of(twin, tmp_path / "faces" / "some other name")
+    shutil.copytree(twin, tmp_path / "faces" / "some other name")
     assert ThreeHundredW(tmp_path / "faces").folder.name == "some other name"
-    copy_of(twin, tmp_path / "faces" / "300W")  # a known name goes before another
+    shutil.copytree(twin, tmp_path / "faces" / "300W")  # a known name goes before another
     assert ThreeHundredW(tmp_path / "faces").folder.name == "300W"
-    copy_of(twin, tmp_path / "faces" / "300-w")
+    shutil.copytree(twin, tmp_path / "faces" / "300-w")
     with pytest.raises(DataError, match=r"several folders here look like 300-W \(300-w, 300W\)"):
         ThreeHundredW(tmp_path / "faces")
 
@@ -481,11 +487,8 @@ def test_a_picture_in_two_parts_is_noted(copy):
 
 @given(data=st.data())
 @damage_settings
-def test_random_damage_never_crashes_and_never_loses_silently(tiny, data, tmp_path_factory):
-    root = copy_of(tiny, tmp_path_factory.mktemp("damaged") / "300w")
-    for _ in range(data.draw(st.integers(1, 3))):
-        harm(root, data)
-    survives(ThreeHundredW, root)
+def test_random_damage_never_crashes_and_never_loses_silently(tiny, sound, data):
+    nothing_is_lost_silently(ThreeHundredW, tiny, data, sound, harms=3)
 
 
 # ---- the cache

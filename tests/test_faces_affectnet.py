@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from damaged_sets import nothing_is_lost_silently
-from hypothesis import HealthCheck, given, settings
+from damaged_sets import damage_settings, nothing_is_lost_silently
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from toy_faces import unhooked
@@ -276,6 +276,6 @@ def test_what_is_missing_is_said_with_the_layout(tmp_path):
 
 
 @given(data=st.data(), kind=st.sampled_from(["full", "mini"]))
-@settings(max_examples=14, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@damage_settings
 def test_random_damage_never_crashes_and_never_loses_silently(data, kind, folders, sound):
     nothing_is_lost_silently(AffectNet, folders[kind], data, sound[kind])

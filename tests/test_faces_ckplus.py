@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from damaged_sets import nothing_is_lost_silently, one_face_for_all
-from hypothesis import HealthCheck, given, settings
+from damaged_sets import damage_settings, nothing_is_lost_silently, one_face_for_all
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from toy_faces import unhooked
@@ -326,10 +326,12 @@ def test_what_is_missing_is_said_with_the_layout(tmp_path, copy):
             DataError, match=r"cohn-kanade-images/S005/001/\*\.png and Emotion/.*--twin ckplus DIR"
         ):
             CKPlus(place)
+    with pytest.raises(DataError, match=r"this is CK\+ without Emotion; expected"):
+        CKPlus(copy)
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@damage_settings
 def test_random_damage_never_crashes_and_never_loses_silently(data, small, sound):
     nothing_is_lost_silently(CKPlus, small, data, sound)
 

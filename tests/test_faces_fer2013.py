@@ -4,8 +4,8 @@ import csv
 
 import numpy as np
 import pytest
-from damaged_sets import nothing_is_lost_silently
-from hypothesis import HealthCheck, given, settings
+from damaged_sets import damage_settings, nothing_is_lost_silently
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_lib.errors import ConfigError, DataError
@@ -131,7 +131,7 @@ def test_a_table_that_cannot_be_read_ends_everything(tmp_path, lines, edit, mess
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@damage_settings
 def test_random_damage_never_crashes_and_never_loses_silently(data, small, sound):
     nothing_is_lost_silently(FER2013, small, data, sound)
 

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from damaged_sets import nothing_is_lost_silently
-from hypothesis import HealthCheck, given, settings
+from damaged_sets import damage_settings, nothing_is_lost_silently
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from toy_faces import unhooked
@@ -224,6 +224,6 @@ def test_too_few_films_cannot_be_split(copy):
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@damage_settings
 def test_random_damage_never_crashes_and_never_loses_silently(data, tiny, sound):
     nothing_is_lost_silently(LSEMSW, tiny, data, sound)

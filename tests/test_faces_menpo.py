@@ -1,11 +1,13 @@
 """Menpo, on a small rendered twin of its layout and on damaged copies of that."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaged_sets import damage_settings, nothing_is_lost_silently
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,6 @@ from mtl_lib.faces.menpo import PROFILES, Menpo
 from mtl_lib.faces.pts import read_pts, write_pts
 from mtl_lib.faces.twins.common import part_counts
 from mtl_lib.faces.twins.menpo import FULL, SMALL, write
-from tests.damage import copy_of, damage_settings, harm, survives
 
 KEPT_APART = "train profiles with 39 points, kept apart"
 
@@ -31,9 +32,14 @@ def tiny(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("twins") / "tiny", size=1, pixels=24)
 
 
+@pytest.fixture(scope="module")
+def sound(tiny):
+    return Menpo(tiny).check()
+
+
 @pytest.fixture
 def copy(twin, tmp_path) -> Path:
-    return copy_of(twin, tmp_path / "menpo")
+    return shutil.copytree(twin, tmp_path / "menpo")
 
 
 def test_the_published_numbers():
@@ -78,7 +84,7 @@ def test_where_it_may_lie(twin, tmp_path):
     assert repr(Menpo(twin.parent)).startswith("rendered twin of Menpo 2D in ")
     flat = Menpo(twin / "menpo_train_release")  # the folder of pictures itself; the test release beside it
     assert len(flat.load(size=24)[0]) == 18 and repr(flat).startswith("rendered twin")
-    copy_of(twin / "menpo_train_release", tmp_path / "x" / "menpo_challenge_trainset")
+    shutil.copytree(twin / "menpo_train_release", tmp_path / "x" / "menpo_challenge_trainset")
     alone = Menpo(tmp_path / "x")
     assert alone.check().counts == {"train": (12, 5658), "profile": (4, 1906)}
     with pytest.raises(DataError, match="there is no test release here"):
@@ -117,11 +123,8 @@ def test_a_test_release_without_landmarks_says_so(copy):
 
 @given(data=st.data())
 @damage_settings
-def test_random_damage_never_crashes_and_never_loses_silently(tiny, data, tmp_path_factory):
-    root = copy_of(tiny, tmp_path_factory.mktemp("damaged") / "menpo")
-    for _ in range(data.draw(st.integers(1, 3))):
-        harm(root, data)
-    survives(Menpo, root)
+def test_random_damage_never_crashes_and_never_loses_silently(tiny, sound, data):
+    nothing_is_lost_silently(Menpo, tiny, data, sound, harms=3)
 
 
 def test_a_lost_profile_is_missed(copy):

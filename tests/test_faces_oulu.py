@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from damaged_sets import nothing_is_lost_silently, one_face_for_all, without_pixels
-from hypothesis import HealthCheck, given, settings
+from damaged_sets import damage_settings, nothing_is_lost_silently, one_face_for_all, without_pixels
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from toy_faces import unhooked
@@ -204,7 +204,7 @@ def test_what_is_missing_is_said_with_the_layout(tmp_path, copy):
 
 
 @given(data=st.data())
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@damage_settings
 def test_random_damage_never_crashes_and_never_loses_silently(data, small, sound):
     nothing_is_lost_silently(OuluCASIA, small, data, sound)
 

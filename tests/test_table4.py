@@ -163,6 +163,45 @@ def test_the_commands_sweep_print_and_check_and_repeat_nothing(tmp_path, monkeyp
     assert "mtl sweep table4 --tier open" in capsys.readouterr().err
 
 
+def test_all_experiments_of_a_tier_are_one_command_and_one_failure_does_not_stop_the_next(
+    tmp_path, monkeypatch, capsys
+):
+    from mtl_lib.errors import DataError
+    from mtl_lib.experiments.base import Experiment, Job, Outcome
+    from mtl_lib.experiments.registry import EXPERIMENTS
+
+    def made(name, tiers, fails=False):
+        def run(job, workspace, root, accelerator):
+            if fails:
+                raise DataError("the light went out", workspace)
+            return Outcome(metrics={"x": 1.0}, device="CPU", memory=1.0)
+
+        def jobs(tier, budget, seeds, folder):
+            return [
+                Job(experiment=name, method="m", seed=s, tier=tier, budget=budget, config={}) for s in seeds
+            ]
+
+        return Experiment(name=name, title=name, seeds={"smoke": (0,)}, jobs=jobs, run=run, tiers=tiers)
+
+    for name in list(EXPERIMENTS):
+        monkeypatch.delitem(EXPERIMENTS, name)
+    opened = ("open", "paper")
+    for each in (
+        made("one", opened, True),
+        made("nothing", opened),
+        made("two", ("synthetic",)),
+        made("three", opened),
+    ):
+        monkeypatch.setitem(EXPERIMENTS, each.name, each)
+    command = ["sweep", "all", "--tier", "open", "--budget", "smoke", "--workspace", str(tmp_path)]
+    assert cli.main(command) == 2
+    printed = capsys.readouterr().out
+    assert "the light went out" in printed and "a search is lacking" in printed
+    assert "three: 1 runs recorded" in printed and "two" not in printed
+    assert [len(read(name, tmp_path / "ledger")) for name in ("one", "two", "three")] == [0, 0, 1]
+    assert cli.main([*command, "--seeds", "1"]) == 2
+
+
 def test_a_table_without_its_search_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match="run the sweep of the search first"):
         table_jobs("synthetic", "smoke", [0], tmp_path)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mtl_lib.budget import current_budget
-from mtl_lib.errors import ConfigError
+from mtl_lib.errors import ConfigError, MtlError
 
 # What needs torch is imported where it is used: mtl --help must not wait for it.
 
@@ -54,7 +54,8 @@ def run_sweep(
     Parameters
     ----------
     name
-        The experiment, such as table4; what it builds on (its search) is run first.
+        The experiment, such as table4; what it builds on (its search) is run first. "all": every experiment that there
+        is for the tier, one after the other.
     tier
         Which faces.
     root
@@ -80,6 +81,24 @@ def run_sweep(
     from mtl_lib.experiments.sweep import parse_shard, sweep
 
     budget = budget or current_budget()
+    if name == "all":
+        if seeds or methods:
+            raise ConfigError("--seeds and --methods belong to one experiment; name it instead of all")
+        # Every one is tried: what fails in one says nothing about the next.
+        status = 0
+        for each in EXPERIMENTS.values():
+            if tier not in each.tiers:
+                continue
+            try:
+                ended = run_sweep(
+                    each.name, tier, root, budget, shard=shard, ledger=ledger, workspace=workspace,
+                    accelerator=accelerator, again=again,
+                )  # fmt: skip
+            except MtlError as error:
+                print(f"{each.name}: {error}")
+                ended = 2
+            status = max(status, ended)
+        return status
     chosen, part = experiment(name), parse_shard(shard)
     folder = ledger_folder(ledger, budget, workspace)
     # A choice needs the whole search: of a shard of it, nothing could be chosen.
