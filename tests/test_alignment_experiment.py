@@ -14,25 +14,20 @@ from mtl_lib.config import TrainConfig
 from mtl_lib.domain_maps import SCALE, DomainMap, between_share, domain_map, mixing, standardised, tsne
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.evaluate import evaluate
-from mtl_lib.experiments import alignment
-from mtl_lib.experiments.alignment import (
-    ARMS,
-    MAPPED,
-    REFERENCES,
-    SEEDS,
+from mtl_lib.experiments import alignment, alignment_measures
+from mtl_lib.experiments.alignment import ARMS, MAPPED, SEEDS, alignment_jobs, run_alignment
+from mtl_lib.experiments.alignment_measures import (
     adversary_measures,
-    alignment_jobs,
     features_of,
     halves,
     in_one_set,
     looked_at,
     null_measures,
-    reference_features,
-    run_alignment,
     set_measures,
 )
 from mtl_lib.experiments.base import Job
 from mtl_lib.experiments.face_runs import face_sets
+from mtl_lib.experiments.untrained_features import REFERENCES, best_cut, recut, reference_features
 from mtl_lib.loaders import prepare_images
 
 
@@ -177,7 +172,7 @@ def test_a_difference_without_a_shift_of_the_mean_is_for_the_network_and_the_dis
 
 
 def test_halves_of_a_set_are_at_chance_although_features_know_their_person(monkeypatch):
-    monkeypatch.setattr(alignment, "KINDS", ("linear",))
+    monkeypatch.setattr(alignment_measures, "KINDS", ("linear",))
     # Ten pictures of each person in a tight knot: whoever splits pictures, not people, finds "domains".
     knots = normal(40, 8, 11).repeat_interleave(10, 0) * 4 + 0.1 * normal(400, 8, 12)
     people = [f"p{i // 10}" for i in range(400)]
@@ -306,17 +301,35 @@ def test_features_are_what_the_heads_see(run):
 def test_references_are_the_standardised_pictures_and_the_first_weights(run):
     job, _, _ = run
     config = TrainConfig.from_dict(job.config["train"])
-    faces = looked_at(tasks.split_sets(config, face_sets(job))["test"], 25, 0)
-    pixels = reference_features("pixels", config, faces)[0]
+    parts = tasks.split_sets(config, face_sets(job))
+    faces, train = looked_at(parts["test"], 25, 0), list(parts["train"].values())
+    found = {kind: reference_features(kind, config, faces, train) for kind in REFERENCES}
     picture = prepare_images(faces[0].images)[3, 0]
-    assert pixels.shape == (25, 256) and pixels[3, 17] == pytest.approx(
-        picture[2:4, 2:4].mean().item(), abs=1e-5
-    )
-    assert reference_features("pixels6", config, faces)[1].shape == (25, 36)
-    a, b = (reference_features("untrained", config, faces) for _ in range(2))
-    assert torch.equal(a[0], b[0]) and a[0].shape[1] == 8 * config.width
+    assert found["pixels"][0].shape == (25, 256)
+    assert found["pixels"][0][3, 17] == pytest.approx(picture[2:4, 2:4].mean().item(), abs=1e-5)
+    assert found["pixels6"][1].shape == (25, 36) and found["bands6"][0].shape == (25, 6)
+    assert found["bands6"][0][3, 0] == pytest.approx(
+        picture[:6].mean().item(), abs=1e-5
+    )  # 32 rows in 6 bands
+    assert found["columns6"][0][3, 0] == pytest.approx(picture[:, :6].mean().item(), abs=1e-5)
+    cut = best_cut(*(own.images for own in train))
+    square = recut(faces[0].images, *cut)[3, 0]
+    assert found["reframed"][0][3, 17] == pytest.approx(square[2:4, 2:4].mean().item(), abs=1e-5)
+    assert found["reframed6"][0][3, 5] == pytest.approx(square[-6:].mean().item(), abs=1e-5)
+    assert torch.equal(found["reframed"][1], found["pixels"][1])  # set 2 stays as it is
+    again = reference_features("untrained", config, faces, train)
+    assert torch.equal(again[0], found["untrained"][0]) and again[0].shape[1] == 8 * config.width
     with pytest.raises(ConfigError, match="'colour'"):
-        reference_features("colour", config, faces)
+        reference_features("colour", config, faces, train)
+
+
+def test_the_best_cut_finds_the_square_that_the_other_set_was_cut_from():
+    rows = torch.linspace(0, 3.1, 48)
+    waves = 90 * torch.sin(torch.randn(40, 1, 1, 1) * 0.1 + rows[:, None] ** 2 + 0.4 * rows[None, :] ** 3)
+    wide = (waves + 120).round().to(torch.uint8)
+    narrow = (40 * recut(wide, 38, 8) + 120).clamp(0, 255).round().to(torch.uint8)
+    assert best_cut(wide, narrow) == (38, 8)
+    assert best_cut(wide, wide) == (48, 0)
 
 
 def test_the_experiment_is_listed_and_runs_its_references_without_training(tmp_path, monkeypatch):
