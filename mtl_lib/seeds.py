@@ -121,3 +121,33 @@ def paired(first: Mapping, second: Mapping, level: float = 0.95) -> Spread:
     if not common:
         raise DataError(f"no seed in common: {sorted(first)} and {sorted(second)}")
     return spread([first[seed] - second[seed] for seed in common], level)
+
+
+def verdict(difference: Spread, claimed: int = 1) -> str:
+    """Say in words what an interval says about a claimed difference.
+
+    Parameters
+    ----------
+    difference : Spread
+        Paired differences over seeds.
+    claimed : {1, -1}, optional
+        The sign that is claimed: 1 for "higher", -1 for "lower".
+
+    Returns
+    -------
+    str
+        "reproduced" if the whole interval lies on the claimed side of 0, "the opposite" if on the other, "inside the
+        noise" if it contains 0, and "one seed only" where there is no interval.
+
+    Examples
+    --------
+    >>> verdict(spread([1.0, 1.1, 0.9])), verdict(spread([1.0, 1.1, 0.9]), claimed=-1)
+    ('reproduced', 'the opposite')
+    >>> verdict(spread([1.0, -1.1, 0.9])), verdict(spread([1.0]))
+    ('inside the noise', 'one seed only')
+    """
+    if difference.n == 1:
+        return "one seed only"
+    if not difference.clear:
+        return "inside the noise"
+    return "reproduced" if difference.mean * claimed > 0 else "the opposite"

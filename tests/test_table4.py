@@ -12,7 +12,7 @@ from mtl_lib.experiments.arms import ARMS, arm_settings
 from mtl_lib.experiments.face_runs import SCALES, run_config
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials, tuned_arms
 from mtl_lib.experiments.table4 import search_jobs, table_jobs
-from mtl_lib.experiments.tables import paper_accuracies, table4, table4_text
+from mtl_lib.experiments.tables import contrast, paper_accuracies, table4, table4_html, table4_text
 from mtl_lib.ledger import Entry, change, read
 
 BUDGETS = ("smoke", "cpu", "t4", "full")
@@ -122,6 +122,13 @@ def test_the_table_pairs_by_seed_and_stands_beside_the_paper():
     (line,) = [each for each in text.splitlines() if each.startswith("laf")]
     assert "57.0 ± 5.0" in line and "+1.1 ± 0.1*" in line and line.endswith("33.43")
     assert max(map(len, text.splitlines())) <= 110
+    html = table4_html([single, laf])
+    assert "<strong>+1.1 (+0.9 to +1.3)</strong>" in html and "<td>28.39</td>" in html
+    found = contrast(runs, "macro_recall", "laf", "single")
+    assert found == laf.differences["macro_recall"] and contrast(runs, "nme", "laf", "tt") is None
+    assert contrast(runs, "nme", "single", "laf").mean == pytest.approx(0.5)
+    with pytest.raises(DataError, match="two runs of one seed"):
+        contrast([*runs, entry("laf", 0, {"other": 1}, nme=1.0)], "nme", "laf", "single")
     with pytest.raises(DataError, match="two runs of seed 0"):
         table4([*runs, entry("laf", 0, {"other": 1}, accuracy=1.0)])
     with pytest.raises(DataError, match="several tiers"):
@@ -177,6 +184,8 @@ def test_all_experiments_of_a_tier_are_one_command_and_one_failure_does_not_stop
             return Outcome(metrics={"x": 1.0}, device="CPU", memory=1.0)
 
         def jobs(tier, budget, seeds, folder):
+            if name == "nothing":
+                raise DataError("a search is lacking", folder)
             return [
                 Job(experiment=name, method="m", seed=s, tier=tier, budget=budget, config={}) for s in seeds
             ]

@@ -5,9 +5,18 @@ from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
+from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT, ALIGNMENT)
+    each.name: each
+    for each in (
+        FACE_PROBE,
+        SEARCH_EXPERIMENT,
+        TABLE_EXPERIMENT,
+        CURVE_EXPERIMENT,
+        FRONT_EXPERIMENT,
+        ALIGNMENT,
+    )
 }
 """What ``mtl sweep`` can run."""
 

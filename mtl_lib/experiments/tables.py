@@ -114,6 +114,69 @@ def table4(entries: Sequence[Entry], reference: str = "single") -> list[Row]:
     return rows
 
 
+def contrast(entries: Sequence[Entry], metric: str, method: str, minus: str) -> Spread | None:
+    """Return the differences between two methods, paired by seed; None if they have no seed in common.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Of one experiment, tier and budget.
+    metric : str
+        Name in the ledger.
+    method, minus : str
+        The methods.
+
+    Raises
+    ------
+    DataError
+        If a method has two runs of a seed.
+    """
+    first, second = (
+        {entry.seed: entry.metrics[metric] for entry in chosen}
+        for chosen in (
+            [entry for entry in entries if entry.method == name and metric in entry.metrics]
+            for name in (method, minus)
+        )
+    )
+    for name, found in ((method, first), (minus, second)):
+        if len(found) < sum(entry.method == name and metric in entry.metrics for entry in entries):
+            raise DataError(f"{name} has two runs of one seed; see mtl results check")
+    return paired(first, second) if set(first) & set(second) else None
+
+
+def table4_html(rows: Sequence[Row]) -> str:
+    """Return the table for a page: mean ± standard deviation, and differences to the reference with their intervals.
+
+    Examples
+    --------
+    >>> html = table4_html([Row("single", {"accuracy": spread([50.0, 52.0])}, {}, 28.39, ("CPU",))])
+    >>> "<td>51.0 ± 1.4</td>" in html, html.count("<th scope")
+    (True, 8)
+    """
+    heads = ("method", "accuracy, %", "macro-recall, %", "NME, %")
+    heads += ("macro-recall against single", "NME against single", "accuracy in the paper, %")
+
+    def cell(found: Spread | None, signed: bool) -> str:
+        if found is None:
+            return "<td></td>"
+        sign = "+" if signed else ""
+        if found.n == 1:
+            return f"<td>{found.mean:{sign}.1f}</td>"
+        if not signed:
+            return f"<td>{found.mean:.1f} ± {found.sd:.1f}</td>"
+        text = f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+        return f"<td>{f'<strong>{text}</strong>' if found.clear else text}</td>"
+
+    lines = ['<table class="mtl-results"><thead><tr>']
+    lines += [f'<th scope="col">{head}</th>' for head in heads] + ["</tr></thead><tbody>"]
+    for row in rows:
+        cells = [cell(row.spreads.get(metric), False) for metric in METRICS]
+        cells += [cell(row.differences.get(metric), True) for metric in ("macro_recall", "nme")]
+        cells.append("<td></td>" if row.paper is None else f"<td>{row.paper:.2f}</td>")
+        lines.append(f'<tr><th scope="row"><code>{row.method}</code></th>{"".join(cells)}</tr>')
+    return "".join(lines) + "</tbody></table>"
+
+
 def table4_text(rows: Sequence[Row]) -> str:
     """Return the table for a terminal, at most 88 characters wide.
 
