@@ -130,14 +130,14 @@ def verdict(difference: Spread, claimed: int = 1) -> str:
     ----------
     difference : Spread
         Paired differences over seeds.
-    claimed : {1, -1}, optional
-        The sign that is claimed: 1 for "higher", -1 for "lower".
+    claimed : {1, -1, 0}, optional
+        The sign that is claimed: 1 for "higher", -1 for "lower", 0 if nothing is.
 
     Returns
     -------
     str
-        "reproduced" if the whole interval lies on the claimed side of 0, "the opposite" if on the other, "inside the
-        noise" if it contains 0, and "one seed only" where there is no interval.
+        "reproduced" if the whole interval lies on the claimed side of 0, "the opposite" if on the other ("higher" or
+        "lower" if nothing is claimed), "inside the noise" if it contains 0, and "one seed only" where there is none.
 
     Examples
     --------
@@ -145,9 +145,13 @@ def verdict(difference: Spread, claimed: int = 1) -> str:
     ('reproduced', 'the opposite')
     >>> verdict(spread([1.0, -1.1, 0.9])), verdict(spread([1.0]))
     ('inside the noise', 'one seed only')
+    >>> verdict(spread([-1.0, -1.1, -0.9]), claimed=0)
+    'lower'
     """
     if difference.n == 1:
         return "one seed only"
     if not difference.clear:
         return "inside the noise"
+    if claimed == 0:
+        return "higher" if difference.mean > 0 else "lower"
     return "reproduced" if difference.mean * claimed > 0 else "the opposite"
