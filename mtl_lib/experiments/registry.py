@@ -1,6 +1,7 @@
 """All experiments by name."""
 
 from mtl_lib.errors import ConfigError
+from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
@@ -16,6 +17,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         CURVE_EXPERIMENT,
         FRONT_EXPERIMENT,
         TNDR,
+        ALIGNMENT,
     )
 }
 """What ``mtl sweep`` can run."""
