@@ -4,9 +4,11 @@ from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
+from mtl_lib.experiments.table5 import SEARCH_EXPERIMENT as TABLE5_SEARCH
+from mtl_lib.experiments.table5 import TABLE_EXPERIMENT as TABLE5
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT)
+    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT, TABLE5_SEARCH, TABLE5)
 }
 """What ``mtl sweep`` can run."""
 
