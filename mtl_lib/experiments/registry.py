@@ -6,9 +6,20 @@ from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 from mtl_lib.experiments.table5 import SEARCH_EXPERIMENT as TABLE5_SEARCH
 from mtl_lib.experiments.table5 import TABLE_EXPERIMENT as TABLE5
+from mtl_lib.experiments.table6 import SEARCH_EXPERIMENT as TABLE6_SEARCH
+from mtl_lib.experiments.table6 import TABLE_EXPERIMENT as TABLE6
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (FACE_PROBE, SEARCH_EXPERIMENT, TABLE_EXPERIMENT, TABLE5_SEARCH, TABLE5)
+    each.name: each
+    for each in (
+        FACE_PROBE,
+        SEARCH_EXPERIMENT,
+        TABLE_EXPERIMENT,
+        TABLE5_SEARCH,
+        TABLE5,
+        TABLE6_SEARCH,
+        TABLE6,
+    )
 }
 """What ``mtl sweep`` can run."""
 

@@ -9,6 +9,7 @@ All rows of a seed see the same pictures: the same size, the same split by perso
 needs 63 pixels, so that all rows see larger pictures here than in Table 4 at the budget ``cpu``.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ import torch
 from mtl_lib import metrics
 from mtl_lib.config import TrainConfig
 from mtl_lib.devices import peak_memory
-from mtl_lib.errors import DataError, DivergenceError
 from mtl_lib.evaluate import evaluate
 from mtl_lib.experiments.arms import arm_settings
 from mtl_lib.experiments.base import Experiment, Job, Outcome
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, device_name, face_sets, run_config, run_faces
+from mtl_lib.experiments.rate_search import RATES, SEARCH_SEEDS, best_rate, run_trial
 from mtl_lib.features import KINDS, LinearBaseline
-from mtl_lib.ledger import Entry, read
+from mtl_lib.ledger import read
 from mtl_lib.tasks import split_sets
 
 SEARCH, TABLE = "table5_search", "table5"
@@ -33,11 +34,6 @@ CONSTANT = ("majority", "chance")
 """Rows without a model: always the most frequent state of the test faces, and guessing evenly."""
 
 NETWORKS = ("alexnet", "vgg16_bn", "resnet", "resnet+laf+ada")
-
-RATES = {
-    "smoke": (0.03,), "cpu": (0.01, 0.03, 0.1), "t4": (0.01, 0.03, 0.1), "full": (0.01, 0.03, 0.1),
-}  # fmt: skip
-"""Learning rates that every network tries."""
 
 PENALTIES = (0.01, 0.1, 1.0)
 """Values of C that every descriptor's SVM tries."""
@@ -85,37 +81,6 @@ def network_settings(method: str, budget: str) -> dict[str, Any]:
     }
 
 
-def chosen_rate(method: str, budget: str, entries: Sequence[Entry]) -> float:
-    """Return the learning rate with the best macro-recall on validation people, the lowest of equally good ones.
-
-    Parameters
-    ----------
-    method : str
-        One of :data:`NETWORKS`; its trial with rate number t is recorded as ``<method>.<t>``.
-    budget : str
-        Its budget.
-    entries : sequence of Entry
-        The recorded search on one tier.
-
-    Raises
-    ------
-    DataError
-        If a trial is missing: a choice among some of them would favour a row or harm it.
-    """
-    found: dict[float, list[float]] = {rate: [] for rate in RATES[budget]}
-    for entry in entries:
-        name, _, _ = entry.method.rpartition(".")
-        if name == method and entry.budget == budget and entry.config["train"]["lr"] in found:
-            found[entry.config["train"]["lr"]].append(entry.metrics["validation_macro_recall"])
-    lacking = [f"{rate:g}" for rate, scores in found.items() if len(scores) < len(SEARCH_SEEDS[budget])]
-    if lacking:
-        raise DataError(
-            f"the search for {method!r} at budget {budget} lacks the rates {', '.join(lacking)}; run mtl sweep"
-            f" {SEARCH} first"
-        )
-    return max(found, key=lambda rate: (sum(found[rate]) / len(found[rate]), -rate))
-
-
 def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     """List the trials: every network with every rate."""
     return [
@@ -132,7 +97,8 @@ def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> l
 def table_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     """List the rows: constant answers, descriptors, and networks with the rates that the recorded search chose."""
     found = read(SEARCH, folder, tier=tier, budget=budget)
-    rates = {method: chosen_rate(method, budget, found) for method in NETWORKS}
+    wanted = (RATES[budget], len(SEARCH_SEEDS[budget]), "validation_macro_recall")
+    rates = {method: best_rate(method, found, *wanted) for method in NETWORKS}
     jobs = []
     for seed in seeds:
         # What looks at no network still needs the split, the size of the pictures and the training faces.
@@ -149,19 +115,6 @@ def table_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> li
             for method, config in configs.items()
         ]
     return jobs
-
-
-def run_trial(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outcome:
-    """Train one network; a rate at which it diverges recognises nothing."""
-    try:
-        return run_faces(job, workspace, root, accelerator, test=False)
-    except DivergenceError:
-        device = "cpu" if accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
-        return Outcome(
-            metrics={"validation_macro_recall": 0.0, "diverged": 1.0},
-            device=device_name(torch.device(device)),
-            memory=peak_memory(torch.device(device)),
-        )
 
 
 def run_row(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outcome:
@@ -216,14 +169,12 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
-SEARCH_SEEDS = {"smoke": (100,), "cpu": (100,), "t4": (100, 101), "full": (100,)}
-
 SEARCH_EXPERIMENT = Experiment(
     name=SEARCH,
     title="the learning rate of every network of Table 5, on validation people, the same trials for all",
     seeds=SEARCH_SEEDS,
     jobs=search_jobs,
-    run=run_trial,
+    run=functools.partial(run_trial, diverged={"validation_macro_recall": 0.0}),
     defaults=DEFAULTS,
 )
 TABLE_EXPERIMENT = Experiment(
