@@ -224,9 +224,12 @@ def data_show(
 
     if set_name is not None:
         data = open_set(set_name, _needed(folder, "show", set_name))
-        sheets = {
-            out: data.load(part, size=pixels, cache=cache_folder(), damaged="leave out", progress=True)[0]
-        }
+        loaded, report = data.load(
+            part, size=pixels, cache=cache_folder(), damaged="leave out", progress=True
+        )
+        if report.left_out:
+            print(report)
+        sheets = {out: loaded}
     else:
         if folder is not None:
             raise ConfigError(f"which data set is in {folder}? Name it with --set; there are {_NAMES}")

@@ -40,6 +40,9 @@ LEAST_WIDE = 620
 LEAST_SHARE = 0.64
 """Share of its own width below which any figure scrolls instead: letters of 9.5 points are then 8 pixels high."""
 
+PHONE = 350
+"""Pixels that a page has on a telephone; what needs more scrolls there, and says so."""
+
 _numbers = itertools.count(1)
 
 
@@ -69,10 +72,16 @@ def _least_width(fig: Figure, wide: bool = False) -> int:
     return max(least, LEAST_WIDE) if wide else least
 
 
+def _scrolls(least: int) -> str:
+    """A further class for what does not fit on a telephone: the stylesheet writes a hint above it."""
+    return " mtl-scrolls" if least > PHONE else ""
+
+
 def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     """Return a figure as ``<figure class="mtl-figure">`` with an inline SVG.
 
-    Whatever is black in the figure takes the colour of the surrounding text.
+    Whatever is black in the figure takes the colour of the surrounding text.  A figure wider than :data:`PHONE` also
+    has the class ``mtl-scrolls``.
 
     Parameters
     ----------
@@ -91,7 +100,7 @@ def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     Examples
     --------
     >>> html = figure_html(Figure(), "an empty figure")
-    >>> html.startswith('<figure class="mtl-figure"') and 'aria-label="an empty figure"' in html
+    >>> html.startswith('<figure class="mtl-figure') and 'aria-label="an empty figure"' in html
     True
     """
     if not alt.strip():
@@ -99,10 +108,11 @@ def figure_html(fig: Figure, alt: str, wide: bool = False) -> str:
     tree = svg.parse(fig)
     plt.close(fig)
     shared = svg.share([tree], _prefix(svg.text(tree)))
-    svg.dress(tree, alt, _least_width(fig, wide))
+    least = _least_width(fig, wide)
+    svg.dress(tree, alt, least)
     for child in reversed(list(shared)):  # one frame keeps its own definitions
         tree.insert(0, child)
-    return f'<figure class="mtl-figure" style="overflow-x:auto">{svg.text(tree)}</figure>'
+    return f'<figure class="mtl-figure{_scrolls(least)}" style="overflow-x:auto">{svg.text(tree)}</figure>'
 
 
 def show(fig: Figure, alt: str, wide: bool = False) -> None:
@@ -235,9 +245,10 @@ def slider_html(
         raise ConfigError(f"the slider {label!r} changes nothing: all {len(trees)} pictures are the same")
     prefix = _prefix("".join(svg.text(tree) for tree in trees))
     shared = svg.share(trees, prefix)
+    least = [_least_width(figure) for figure in figures]
     frames = []
     for index, (tree, reading) in enumerate(zip(trees, readings, strict=True)):
-        svg.dress(tree, f"{alt} Here: {label} {reading}.", _least_width(figures[index]))
+        svg.dress(tree, f"{alt} Here: {label} {reading}.", least[index])
         hidden = "" if index == start else " hidden"
         frames.append(
             f'<div class="mtl-frame" data-index="{index}" data-value="{escape(reading)}"{hidden}>'
@@ -250,5 +261,5 @@ def slider_html(
         f'autocomplete="off" aria-label="{name}" aria-valuetext="{reading}" '
         f'style="width:min(28rem,70%);vertical-align:middle" oninput="{escape(_MOVE)}"> '
         f'<output for="{prefix}-s">{reading}</output>{svg.text(shared)}'
-        f'<div class="mtl-frames" style="overflow-x:auto">{"".join(frames)}</div></figure>'
+        f'<div class="mtl-frames{_scrolls(max(least))}" style="overflow-x:auto">{"".join(frames)}</div></figure>'
     )

@@ -188,6 +188,11 @@ def _live_slider(draw, values, label, alt, begin, words) -> bool:
     return True
 
 
+def _number(x: float) -> str:
+    """Six digits, but of a large whole number, a count, all of them."""
+    return f"{x:,.0f}" if 1e6 <= abs(x) < 1e15 and x == round(x) else f"{x:.6g}"
+
+
 def compare(name: str, ours: Any, independent: Any, tolerance: float | None = None) -> None:
     """Print our answer beside one found in another way, and stop if they disagree.
 
@@ -210,6 +215,8 @@ def compare(name: str, ours: Any, independent: Any, tolerance: float | None = No
     --------
     >>> compare("three quarters", 0.75, 3 / 4)
     three quarters: 0.75 | independently 0.75 | difference 0
+    >>> compare("a count", 21_797_672, 21_797_672)
+    a count: 21,797,672 | independently 21,797,672 | difference 0
     """
     a, b = as_array(ours), as_array(independent)
     if a.shape != b.shape:
@@ -218,7 +225,7 @@ def compare(name: str, ours: Any, independent: Any, tolerance: float | None = No
     difference, scale = largest_difference(a, b)
     gap = difference / scale if scale > 0 else difference
     if a.size <= 4:
-        left, right = (", ".join(f"{x:.6g}" for x in each.ravel()) for each in (a, b))
+        left, right = (", ".join(_number(x) for x in each.ravel()) for each in (a, b))
     else:
         name = f"{name} ({' x '.join(map(str, a.shape))})"
         left, right = f"sum of squares {(a**2).sum():.6g}", f"{(b**2).sum():.6g}"

@@ -9,10 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mtl_lib.ledger import Entry, record
 from tools.build_book import build_book
 from tools.check_pages import problems
 from tools.execute import execute_all, run_notebook, shared_hash
-from tools.stage import run_times, with_outputs
+from tools.stage import recorded_runs, run_times, with_outputs
 
 TOOLS = Path(__file__).parents[1]
 
@@ -79,6 +80,25 @@ def test_only_what_changed_is_executed_again_and_words_follow_at_once(book):
     (book / "mtl_lib/__init__.py").write_text("ANSWER = 42\n", encoding="utf-8")
     assert [each.reused for each in execute(book)] == [False, False]
     assert printed(book, "one") == "42\n"
+
+
+def test_recorded_runs_are_counted_by_device_from_the_ledger_alone(tmp_path):
+    assert recorded_runs(tmp_path / "nowhere") == "Nothing is recorded.\n"
+
+    def run(method, seed, device, seconds):
+        record(
+            Entry(
+                experiment="demo", method=method, seed=seed, tier="open", budget="cpu", metrics={"x": 1.0}, config={"on": device},
+                device=device, seconds=seconds, memory=100.0 * (seed + 1), code="0",
+            ),
+            tmp_path,
+        )  # fmt: skip
+
+    run("a", 0, "CPU", 30.0), run("a", 1, "CPU", 60.0), run("b", 1, "CPU", 90.0), run("a", 0, "GPU", 600.0)
+    lines = recorded_runs(tmp_path).splitlines()
+    assert "| `demo` | open | `cpu` | 3 | 2 | 2 | CPU | 3 | 200 |" in lines
+    assert "| `demo` | open | `cpu` | 1 | 1 | 1 | GPU | 10 | 100 |" in lines
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize("changed", ["mtl_lib/__init__.py", "data/table.csv", "requirements.txt"])

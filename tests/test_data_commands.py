@@ -14,7 +14,8 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces import fetch as fetching
 from mtl_lib.faces import registry
 from mtl_lib.faces.base import FaceSet, joined
-from mtl_lib.faces.dataset import ROLES, Entry, FaceFolder
+from mtl_lib.faces.dataset import ROLES, FaceFolder
+from mtl_lib.faces.entries import Entry
 from mtl_lib.faces.registry import SETS, Listed, open_set, reader, twin_writer
 from mtl_lib.faces.sheet import contact_sheet
 from mtl_lib.faces.splits import split_by_person, split_faces
@@ -138,7 +139,7 @@ def test_preparing_keeps_every_part_and_goes_on_where_it_stopped(root, tmp_path,
     assert len(open_set("300w", root).load("full", size=32, cache=tmp_path / "c")[0]) == 13
 
 
-def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys):
+def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys, monkeypatch):
     from tests.damage import copy_of
 
     copy = copy_of(root / "menpo", tmp_path / "menpo")
@@ -146,6 +147,9 @@ def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys):
     command = ["data", "prepare", "--set", "menpo", copy, "--cache", tmp_path / "c"]
     assert "image00003.jpg: this is not a picture" in message(capsys, *command)
     status, out, _ = run(capsys, *command, "--damaged", "leave-out")
+    assert status == 0 and "left out: 1 damaged or missing pictures (image00003.jpg" in out
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "c"))
+    status, out, _ = run(capsys, "data", "show", "--set", "menpo", copy, "--out", tmp_path / "s.png")
     assert status == 0 and "left out: 1 damaged or missing pictures (image00003.jpg" in out
 
 

@@ -326,6 +326,8 @@ def test_what_is_missing_is_said_with_the_layout(tmp_path, copy):
             DataError, match=r"cohn-kanade-images/S005/001/\*\.png and Emotion/.*--twin ckplus DIR"
         ):
             CKPlus(place)
+    with pytest.raises(DataError, match=r"this is CK\+ without Emotion; expected"):
+        CKPlus(copy)
 
 
 @given(data=st.data())

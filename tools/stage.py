@@ -1,15 +1,19 @@
 """Lay out the source that Sphinx reads: the repository's pages, with the executed outputs filled in."""
 
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
 import yaml
 
+from mtl_lib.ledger import read
 from tools.execute import Outcome, code_cells
 
 COPIED = ("_config.yml", "_toc.yml", "references.bib", "_static", "_ext")
 RUN_TIMES = Path("chapters/appendix/run_times.md")
+RECORDED_RUNS = Path("chapters/appendix/recorded_runs.md")
+LEDGER = Path("data/results/ledger")
 
 
 def pages(root: Path) -> list[str]:
@@ -65,6 +69,28 @@ def run_times(outcomes: list[Outcome], budget: str) -> str:
     return f"| chapter | seconds at budget `{budget}` |\n|---|---:|\n{rows}| all, one after the other | {total:.0f} |\n"
 
 
+def recorded_runs(folder: Path) -> str:
+    """A table of what the ledger holds, and what it took, for the appendix to include."""
+    groups = defaultdict(list)
+    for file in sorted(folder.glob("*.jsonl")) if folder.is_dir() else ():
+        for entry in read(file.stem, folder):
+            groups[entry.experiment, entry.tier, entry.budget, entry.device].append(entry)
+    if not groups:
+        return "Nothing is recorded.\n"
+    rows = ""
+    for (experiment, tier, budget, device), runs in groups.items():
+        minutes = sum(run.seconds for run in runs) / 60
+        methods, seeds = len({run.method for run in runs}), len({run.seed for run in runs})
+        rows += (
+            f"| `{experiment}` | {tier} | `{budget}` | {len(runs)} | {methods} | {seeds} | {device} | {minutes:.0f} "
+            f"| {max(run.memory for run in runs):.0f} |\n"
+        )
+    return (
+        "| experiment | faces | budget | runs | methods | seeds | device | minutes in all | most memory, MB |\n"
+        f"|---|---|---|---:|---:|---:|---|---:|---:|\n{rows}"
+    )
+
+
 def stage(root: Path, target: Path, store: Path, outcomes: list[Outcome], budget: str) -> None:
     """Write the book's source folder afresh."""
     shutil.rmtree(target, ignore_errors=True)
@@ -83,3 +109,4 @@ def stage(root: Path, target: Path, store: Path, outcomes: list[Outcome], budget
         nbformat.write(with_outputs(source, store / source.name), target / source.relative_to(root))
     (target / RUN_TIMES).parent.mkdir(exist_ok=True)
     (target / RUN_TIMES).write_text(run_times(outcomes, budget), encoding="utf-8")
+    (target / RECORDED_RUNS).write_text(recorded_runs(root / LEDGER), encoding="utf-8")

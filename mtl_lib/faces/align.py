@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtl_lib.errors import DataError
-from mtl_lib.faces.dataset import Entry
+from mtl_lib.faces.entries import Entry
 
 
 def eye_line(points: Float[Tensor, "68 2"]) -> tuple[float, float, float]:

@@ -18,7 +18,16 @@ from mtl_lib.atomic import write_bytes
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.reports import SetReport
 
-_MADE_BY = ("base.py", "cache.py", "crops.py", "expressions.py", "keypoints.py", "reading.py", "reports.py")
+_MADE_BY = (
+    "base.py",
+    "cache.py",
+    "crops.py",
+    "entries.py",
+    "expressions.py",
+    "keypoints.py",
+    "reading.py",
+    "reports.py",
+)
 """Code that decides what is in a cached file; when it changes, older files are not used."""
 
 

@@ -23,7 +23,8 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces import folds as _folds
 from mtl_lib.faces.align import TurnedEntry, eye_line, turn_points
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.reports import SetReport
 from mtl_lib.faces.small_files import names_in, numbers_in, text_of, whole_number
 
@@ -105,7 +106,11 @@ class CKPlus(FaceFolder):
 
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
-        return all(cls._place(folder, name) is not None for name in ("cohn-kanade-images", "Emotion"))
+        return all(cls._parts_of_layout(folder).values())
+
+    @classmethod
+    def _parts_of_layout(cls, folder: Path) -> dict[str, bool]:
+        return {name: cls._place(folder, name) is not None for name in ("cohn-kanade-images", "Emotion")}
 
     @staticmethod
     def _place(folder: Path, name: str) -> Path | None:

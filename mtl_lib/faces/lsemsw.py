@@ -26,7 +26,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.reading import read_table
 from mtl_lib.faces.reports import SetReport
 from mtl_lib.faces.small_files import whole_number

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.faces.dataset import Account, Damaged, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Damaged, Entry
 from mtl_lib.faces.pairs import Pair, detected_square, read_pairs
 from mtl_lib.faces.reading import read_picture
 from mtl_lib.faces.reports import SetReport

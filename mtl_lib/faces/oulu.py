@@ -21,7 +21,8 @@ from typing import ClassVar, Literal
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces import folds as _folds
 from mtl_lib.faces.base import FaceSet
-from mtl_lib.faces.dataset import NOT_USED, Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import NOT_USED, FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.reading import same_name
 from mtl_lib.faces.reports import SetReport
 from mtl_lib.faces.small_files import names_in

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtl_lib.errors import DataError
 from mtl_lib.faces import detect
 from mtl_lib.faces.crops import box_square
-from mtl_lib.faces.dataset import Account, Entry
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.pts import read_pts
 from mtl_lib.faces.reports import SetReport
 from mtl_lib.landmarks import eye_distance

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from mtl_lib.errors import DataError
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.small_files import text_of, whole_number
 
 LABELS = "EmoLabel/list_patition_label.txt"
@@ -72,7 +73,11 @@ class RAFDB(FaceFolder):
 
     @classmethod
     def _recognise(cls, folder: Path) -> bool:
-        return (folder / LABELS).is_file() and (folder / "Image" / "aligned").is_dir()
+        return all(cls._parts_of_layout(folder).values())
+
+    @classmethod
+    def _parts_of_layout(cls, folder: Path) -> dict[str, bool]:
+        return {LABELS: (folder / LABELS).is_file(), "Image/aligned": (folder / "Image" / "aligned").is_dir()}
 
     def _entries(self, part: str, account: Account) -> list[Entry]:
         account.use(self.table)

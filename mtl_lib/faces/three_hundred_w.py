@@ -22,7 +22,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.faces.dataset import Account, Entry, FaceFolder
+from mtl_lib.faces.dataset import FaceFolder
+from mtl_lib.faces.entries import Account, Entry
 from mtl_lib.faces.pairs import Pair, detected_square, overlap, read_pairs
 from mtl_lib.faces.reading import same_name
 from mtl_lib.faces.reports import SetReport
