@@ -1,0 +1,131 @@
+"""What tables and chapters take from recorded runs: values by method and seed, files beside the ledger."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_lib.errors import DataError
+from mtl_lib.ledger import HOME, Entry, _fetch, default_folder
+from mtl_lib.seeds import Spread, paired, spread
+
+Values = Mapping[str, Mapping[int, float]]
+"""Method to seed to value."""
+
+
+def values_of(entries: Sequence[Entry], metric: str) -> dict[str, dict[int, float]]:
+    """Return a metric by method and seed.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Of one experiment, one tier and one budget.
+    metric : str
+        Runs without it are left out.
+
+    Raises
+    ------
+    DataError
+        If the entries are of several tiers or budgets, or one method has two runs of a seed.
+
+    Examples
+    --------
+    >>> entry = Entry(experiment="demo", method="laf", seed=3, tier="open", budget="cpu", metrics={"nme": 5.0},
+    ...               config={}, device="CPU", seconds=1.0, memory=1.0)
+    >>> values_of([entry], "nme")
+    {'laf': {3: 5.0}}
+    """
+    if len({(entry.experiment, entry.tier, entry.budget) for entry in entries}) > 1:
+        raise DataError("runs of several experiments, tiers or budgets are no one table; select one")
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for entry in entries:
+        if metric in entry.metrics:
+            if entry.seed in found[entry.method]:
+                raise DataError(f"{entry.method} has two runs of seed {entry.seed}; see mtl results check")
+            found[entry.method][entry.seed] = entry.metrics[metric]
+    return dict(found)
+
+
+def cell(values: Mapping[int, float] | None, width: int, digits: int = 1) -> str:
+    """Return mean and standard deviation for a table, or blanks.
+
+    Examples
+    --------
+    >>> cell({0: 1.0, 1: 3.0}, 11), cell({0: 1.0}, 6), cell(None, 3)
+    ('  2.0 ± 1.4', '   1.0', '   ')
+    """
+    if not values:
+        return " " * width
+    found = spread(list(values.values()))
+    text = f"{found.mean:.{digits}f}" + (f" ± {found.sd:.{digits}f}" if found.n > 1 else "")
+    return f"{text:>{width}}"
+
+
+def difference_cell(
+    first: Mapping[int, float] | None, second: Mapping[int, float] | None, width: int, digits: int = 1
+) -> str:
+    """Return the paired difference for a table, with a star where its interval leaves 0 out, or blanks.
+
+    Examples
+    --------
+    >>> difference_cell({0: 3.0, 1: 4.1, 2: 5.0}, {0: 2.0, 1: 3.0, 2: 4.0}, 13)
+    '  +1.0 ± 0.1*'
+    """
+    if not first or not second or not set(first) & set(second):
+        return " " * width
+    found = paired(first, second)
+    text = f"{found.mean:+.{digits}f}"
+    if found.n > 1:
+        text += f" ± {found.sd:.{digits}f}{'*' if found.clear else ' '}"
+    return f"{text:>{width}}"
+
+
+def verdict(difference: Spread, above: str, below: str) -> str:
+    """Return what a paired difference over seeds says: one of two statements, or that it is inside the noise.
+
+    Parameters
+    ----------
+    difference : Spread
+        From :func:`mtl_lib.seeds.paired`.
+    above, below : str
+        What is said if its interval lies above 0, or below.
+
+    Examples
+    --------
+    >>> verdict(spread([1.0, 1.1, 0.9]), "better", "worse"), verdict(spread([1.0, -1.0]), "better", "worse")
+    ('better', 'inside the noise')
+    """
+    if not difference.clear:
+        return "inside the noise"
+    return above if difference.mean > 0 else below
+
+
+def file_of(entry: Entry, what: str, folder: Path | None = None) -> Any:
+    """Return what a small file beside the ledger holds.
+
+    Parameters
+    ----------
+    entry : Entry
+        The run.
+    what : str
+        Which of its files.
+    folder : Path, optional
+        The ledger's folder; by default that of this checkout, and without one the book's repository.
+
+    Raises
+    ------
+    DataError
+        If the run has no such file, or it is missing.
+    """
+    if what not in entry.files:
+        raise DataError(f"{entry.method}, seed {entry.seed}, has no file {what!r}: {sorted(entry.files)}")
+    folder = default_folder() if folder is None else folder
+    name = entry.files[what]
+    if folder is None:
+        return json.loads(_fetch(HOME + name))
+    if not (Path(folder) / name).is_file():
+        raise DataError(
+            "this file of a recorded run is missing; get the book's data again", Path(folder) / name
+        )
+    return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
