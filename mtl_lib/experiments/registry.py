@@ -7,6 +7,10 @@ from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 from mtl_lib.experiments.tndr import TNDR
 from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
+from mtl_lib.experiments.table5 import SEARCH_EXPERIMENT as TABLE5_SEARCH
+from mtl_lib.experiments.table5 import TABLE_EXPERIMENT as TABLE5
+from mtl_lib.experiments.table6 import SEARCH_EXPERIMENT as TABLE6_SEARCH
+from mtl_lib.experiments.table6 import TABLE_EXPERIMENT as TABLE6
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
@@ -18,6 +22,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         FRONT_EXPERIMENT,
         TNDR,
         ALIGNMENT,
+        TABLE5_SEARCH,
+        TABLE5,
+        TABLE6_SEARCH,
+        TABLE6,
     )
 }
 """What ``mtl sweep`` can run."""
