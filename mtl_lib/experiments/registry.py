@@ -4,6 +4,7 @@ from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
+from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 from mtl_lib.experiments.tndr import TNDR
 from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
@@ -26,6 +27,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE5,
         TABLE6_SEARCH,
         TABLE6,
+        FAILURE_EXPERIMENT,
     )
 }
 """What ``mtl sweep`` can run."""
