@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mtl_lib.experiments.table7 import table7_text
 from mtl_lib.experiments.tables import table4, table4_text
 from mtl_lib.ledger import Entry
 
@@ -25,5 +26,6 @@ class Printed:
 
 TABLES: dict[str, Printed] = {
     "4": Printed("table4", lambda entries: table4_text(table4(entries))),
+    "7": Printed("table7", table7_text),
 }
 """By number in the paper."""

@@ -4,6 +4,7 @@ from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
+from mtl_lib.experiments.table7 import TABLE7, TRANSFER_CURVE, TRANSFER_SEARCH
 from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -14,6 +15,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE_EXPERIMENT,
         CURVE_EXPERIMENT,
         FRONT_EXPERIMENT,
+        TRANSFER_SEARCH,
+        TABLE7,
+        TRANSFER_CURVE,
     )
 }
 """What ``mtl sweep`` can run."""
