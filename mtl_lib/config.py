@@ -110,8 +110,9 @@ class TrainConfig:
         On whitened coordinates (paper: l1).
     class_weights : {"none", "sqrt", "balanced"}
         Weight of each class in the cross-entropy: 1, or one over the (square root of the) class's share.
-    expression_augment, landmark_augment : {"none", "flip", "full"}
-        The paper flips expression images only.  "full" adds rotation, scale, shift and noise, which in short
+    expression_augment, landmark_augment : {"none", "flip", "crop", "full"}
+        The paper flips expression images only, and for the posed sets it fine-tunes to it flips, crops and rotates
+        them ("crop": a window of 0.9 of the side, up to 15 degrees; its amounts are not stated).  "full" adds rotation, scale, shift and noise, which in short
         runs on the open faces slowed the learning of expressions.
     steps, batch_size : int
         Optimiser steps, and pictures per task in each (paper: not stated, 256), of all processes together.
@@ -199,8 +200,8 @@ class TrainConfig:
     landmark_weight: float = 10.0
     landmark_loss: Literal["l1", "l2"] = "l1"
     class_weights: Literal["none", "sqrt", "balanced"] = "balanced"
-    expression_augment: Literal["none", "flip", "full"] = "flip"
-    landmark_augment: Literal["none", "flip", "full"] = "full"
+    expression_augment: Literal["none", "flip", "crop", "full"] = "flip"
+    landmark_augment: Literal["none", "flip", "crop", "full"] = "full"
     steps: int = 2500
     batch_size: int = 32
     accumulate: int = 1

@@ -31,6 +31,7 @@ from mtl_lib.transforms import augment
 LOOKS: dict[str, Callable | None] = {
     "none": None,
     "flip": functools.partial(augment, rotation=0.0, scale=(1.0, 1.0), shift=0.0, noise=0.0),
+    "crop": functools.partial(augment, rotation=15.0, scale=(1.0, 1.0), shift=0.0, crop=0.9, noise=0.0),
     "full": augment,
 }
 """What may happen to a training picture; see :func:`mtl_lib.transforms.augment`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mtl_lib.experiments.baseline_table import table5_text
 from mtl_lib.experiments.landmark_table import table6_text
+from mtl_lib.experiments.table7 import table7_text
 from mtl_lib.experiments.tables import table4, table4_text
 from mtl_lib.ledger import Entry
 
@@ -29,5 +30,6 @@ TABLES: dict[str, Printed] = {
     "4": Printed("table4", lambda entries: table4_text(table4(entries))),
     "5": Printed("table5", table5_text),
     "6": Printed("table6", table6_text),
+    "7": Printed("table7", table7_text),
 }
 """By number in the paper."""
