@@ -6,13 +6,13 @@ from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
-from mtl_lib.experiments.tndr import TNDR
-from mtl_lib.experiments.table7 import TABLE7, TRANSFER_CURVE, TRANSFER_SEARCH
-from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 from mtl_lib.experiments.table5 import SEARCH_EXPERIMENT as TABLE5_SEARCH
 from mtl_lib.experiments.table5 import TABLE_EXPERIMENT as TABLE5
 from mtl_lib.experiments.table6 import SEARCH_EXPERIMENT as TABLE6_SEARCH
 from mtl_lib.experiments.table6 import TABLE_EXPERIMENT as TABLE6
+from mtl_lib.experiments.table7 import TABLE7, TRANSFER_CURVE, TRANSFER_SEARCH
+from mtl_lib.experiments.tndr import TNDR
+from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
