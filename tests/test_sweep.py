@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mtl_lib.errors import ConfigError, DivergenceError
 from mtl_lib.experiments.base import Experiment, Job, Outcome, same_settings
 from mtl_lib.experiments.checks import problems
-from mtl_lib.experiments.sweep import expected_seconds, parse_shard, part_of, sweep
+from mtl_lib.experiments.forecast import expected_seconds
+from mtl_lib.experiments.sweep import parse_shard, part_of, sweep
 from mtl_lib.ledger import change, read
 
 

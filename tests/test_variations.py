@@ -1,13 +1,24 @@
 """Learning curves and landmark weights: one setting moves, nothing else, and no run is made twice."""
 
+from pathlib import Path
+
 import pytest
 
 from mtl_lib.errors import DataError
+from mtl_lib.experiments import table4, variations
 from mtl_lib.experiments.arms import ARMS
 from mtl_lib.experiments.registry import EXPERIMENTS
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, trials, tuned_arms
 from mtl_lib.experiments.table4 import SEARCH, table_jobs
-from mtl_lib.experiments.variations import LANDMARK_FRONT, LEARNING_CURVE, by_value, spreads, varied_jobs
+from mtl_lib.experiments.variations import (
+    LANDMARK_FRONT,
+    LEARNING_CURVE,
+    by_value,
+    crossings,
+    duels,
+    spreads,
+    varied_jobs,
+)
 from mtl_lib.ledger import Entry, record
 
 SEEDS = (0, 1)
@@ -75,3 +86,37 @@ def test_runs_of_both_experiments_stand_on_one_curve_paired_by_seed():
             table,
             "nme",
         )
+
+
+def test_the_best_of_each_side_meet_and_a_crossing_lies_where_the_sign_turns():
+    values = {
+        "laf": {20.0: {0: 10.0, 1: 12.0}, 60.0: {0: 20.0, 1: 21.0}, 150.0: {0: 30.0}},
+        "deviation": {20.0: {0: 13.0, 1: 9.5}, 60.0: {0: 20.0, 1: 23.0}},
+        "hard4_private": {20.0: {0: 12.0, 1: 13.0}, 60.0: {0: 19.0, 1: 20.0}, 150.0: {1: 31.0}},
+        "single": {20.0: {0: 99.0, 1: 99.0}, 60.0: {0: 99.0, 1: 99.0}},
+    }
+    found = duels(values, ("laf", "deviation"), ("hard2_private", "hard4_private"))
+    assert list(found) == [20.0, 60.0]  # at 150 no seed is common
+    assert [(d.first, d.second) for d in found.values()] == [("deviation", "hard4_private")] * 2
+    assert [d.difference.mean for d in found.values()] == [-1.25, 2.0]
+    assert crossings(found) == [(20.0, 60.0)]
+    assert crossings({v: d for v, d in found.items() if v > 20}) == []
+    lower = duels(values, ("laf", "deviation"), ("hard4_private",), less_is_better=True)
+    assert [d.first for d in lower.values()] == ["laf", "laf"]
+    assert crossings(lower) == [(20.0, 60.0)]
+
+
+@pytest.mark.parametrize("budget", ["t4", "full"])
+def test_the_page_on_computing_counts_the_runs_of_a_gpu(budget, tmp_path, monkeypatch):
+    def chosen(arm, budget, found):
+        return {"lr": 0.05, "landmark_weight": 10.0}
+
+    monkeypatch.setattr(variations, "choose", chosen)
+    monkeypatch.setattr(table4, "choose", chosen)
+    names = (SEARCH, "table4", "learning_curve", "landmark_front")
+    count = sum(
+        len(EXPERIMENTS[name].jobs("open", budget, EXPERIMENTS[name].seeds[budget], tmp_path))
+        for name in names
+    )
+    page = (Path(__file__).parents[1] / "chapters/appendix/computed.md").read_text(encoding="utf-8")
+    assert f"{count} " + ("runs at `t4`" if budget == "t4" else "at `full`") in page

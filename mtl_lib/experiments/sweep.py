@@ -8,7 +8,6 @@ when the job is in the ledger.
 
 import os
 import shutil
-import statistics
 import sys
 import time
 from collections import defaultdict
@@ -21,6 +20,8 @@ from filelock import FileLock, Timeout
 from mtl_lib import atomic
 from mtl_lib.errors import ConfigError, MtlError
 from mtl_lib.experiments.base import Experiment, Job
+from mtl_lib.experiments.forecast import forecast
+from mtl_lib.experiments.threads import few_threads
 from mtl_lib.ledger import Entry, default_folder, read, record
 
 
@@ -86,27 +87,6 @@ def part_of(jobs: Sequence[Job], shard: tuple[int, int]) -> list[Job]:
     return list(jobs[i - 1 :: n])
 
 
-def expected_seconds(jobs: Sequence[Job], entries: Sequence[Entry]) -> float | None:
-    """Return how long jobs will take, from recorded runs of the same tier and budget; None without any.
-
-    The median of the same method counts, else that of all methods.  Other devices take other times.
-
-    Examples
-    --------
-    >>> job = Job(experiment="demo", method="laf", seed=0, tier="open", budget="cpu", config={})
-    >>> expected_seconds([job, job], []) is None
-    True
-    """
-    total = 0.0
-    for job in jobs:
-        alike = [e for e in entries if (e.tier, e.budget) == (job.tier, job.budget)]
-        same = [e.seconds for e in alike if e.method == job.method] or [e.seconds for e in alike]
-        if not same:
-            return None
-        total += statistics.median(same)
-    return total
-
-
 def sweep(
     experiment: Experiment,
     tier: str,
@@ -157,7 +137,7 @@ def sweep(
     Raises
     ------
     ConfigError
-        If the experiment has no such tier or method, or there is no ledger to record in.
+        If the experiment has no such tier or method, there is no ledger to record in, or no such device or precision here.
     """
     if tier not in experiment.tiers:
         raise ConfigError(
@@ -195,11 +175,15 @@ def sweep(
         if tell:
             print(text, file=sys.stderr, flush=True)
 
-    def forecast(rest: Sequence[Job]) -> str:
-        seconds = expected_seconds(rest, read(experiment.name, folder))
-        return "" if seconds is None else f"; about {seconds / 60:.1f} minutes to go, by recorded runs"
+    def to_go(rest: Sequence[Job], measure: bool) -> str:
+        if not tell:
+            return ""
+        expected = forecast(rest, read(experiment.name, folder), accelerator, measure=measure)
+        return "" if expected is None else f"; {expected}"
 
-    say(f"{experiment.name}: {experiment.title}; {len(todo)} of {len(jobs)} runs to do{forecast(todo)}")
+    # A smoke sweep is over in little more time than it takes to ask how long it will be.
+    expected = to_go(todo, measure=budget != "smoke")
+    say(f"{experiment.name}: {experiment.title}; {len(todo)} of {len(jobs)} runs to do{expected}")
     for number, job in enumerate(todo, 1):
         lock = FileLock(workspace / "claims" / f"{job.slug}.lock")
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -214,9 +198,10 @@ def sweep(
                 continue
             started = time.monotonic()
             try:
-                outcome = experiment.run(
-                    job, workspace / job.slug, None if root is None else Path(root), accelerator
-                )
+                with few_threads(job, accelerator):
+                    outcome = experiment.run(
+                        job, workspace / job.slug, None if root is None else Path(root), accelerator
+                    )
             except MtlError as error:
                 progress.failed.append((job, str(error)))
                 say(f"[{number}/{len(todo)}] {job.slug} failed: {error}")
@@ -245,5 +230,5 @@ def sweep(
             )
             shutil.rmtree(workspace / job.slug, ignore_errors=True)
             progress.done.append(job)
-            say(f"[{number}/{len(todo)}] {job.slug}: {seconds:.1f} s{forecast(todo[number:])}")
+            say(f"[{number}/{len(todo)}] {job.slug}: {seconds:.1f} s{to_go(todo[number:], measure=False)}")
     return progress

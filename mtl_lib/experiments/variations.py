@@ -176,3 +176,75 @@ def spreads(values: Values, minus: str | None = None) -> dict[str, dict[float, S
         for arm, of_arm in values.items()
         if arm != minus
     }
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The best of some arms against the best of others, at one value of the varied setting.
+
+    Parameters
+    ----------
+    first, second : str
+        The best arm of each side, by its mean.
+    difference : Spread
+        ``first`` minus ``second``, paired by seed.
+    """
+
+    first: str
+    second: str
+    difference: Spread
+
+
+def duels(
+    values: Values, firsts: Sequence[str], seconds: Sequence[str], *, less_is_better: bool = False
+) -> dict[float, Duel]:
+    """Return the best arm of each of two sides at every value, and their difference.
+
+    Each side's best is chosen by the very numbers that are compared, so a side with more arms has a small advantage.
+
+    Parameters
+    ----------
+    values : dict
+        As :func:`by_value` gives it.
+    firsts, seconds : sequence of str
+        The arms of each side.
+    less_is_better : bool, optional
+        For an error.
+
+    Returns
+    -------
+    dict of float to Duel
+        Values at which both sides have runs of a common seed.
+
+    Examples
+    --------
+    >>> values = {"laf": {20.0: {0: 2.0, 1: 4.0}}, "deviation": {20.0: {0: 1.0, 1: 1.0}}, "hard4": {20.0: {0: 1.0, 1: 2.0}}}
+    >>> duel = duels(values, ("laf", "deviation"), ("hard4",))[20.0]
+    >>> print(duel.first, duel.second, duel.difference)
+    laf hard4 1.5 ± 0.7 (n = 2)
+    """
+    sign = -1 if less_is_better else 1
+    found = {}
+    for value in sorted({value for of_arm in values.values() for value in of_arm}):
+
+        def best(arms: Sequence[str], value: float = value) -> str | None:
+            there = [arm for arm in arms if values.get(arm, {}).get(value)]
+            mean = {arm: spread(list(values[arm][value].values())).mean for arm in there}
+            return max(there, key=lambda arm: sign * mean[arm]) if there else None
+
+        first, second = best(firsts), best(seconds)
+        if first and second and set(values[first][value]) & set(values[second][value]):
+            found[value] = Duel(first, second, paired(values[first][value], values[second][value]))
+    return found
+
+
+def crossings(duels: Mapping[float, Duel]) -> list[tuple[float, float]]:
+    """Return the pairs of neighbouring values between which the mean difference changes its sign.
+
+    Examples
+    --------
+    >>> crossings({v: Duel("a", "b", spread([d, d])) for v, d in ((20.0, -1.0), (60.0, 2.0), (150.0, 1.0))})
+    [(20.0, 60.0)]
+    """
+    pairs = zip(duels, list(duels)[1:], strict=False)
+    return [(a, b) for a, b in pairs if duels[a].difference.mean * duels[b].difference.mean < 0]
