@@ -232,10 +232,8 @@ def table7_text(entries: Sequence[Entry], reference: str = "scratch") -> str:
             printed = paper.get(IN_PAPER.get(target, ""), {}).get(about.paper)
             lines.append((line + ("" if printed is None else f"{printed:8.1f}")).rstrip())
         lines.append("")
-    lines.append(
-        "± standard deviation over folds and seeds; intervals allow for folds that share training faces"
-    )
-    lines.append("* the 95 % interval of the paired difference leaves out 0")
+    lines.append("± standard deviation over folds and seeds; * the 95 % interval of the paired")
+    lines.append("difference, which allows for folds that share training faces, leaves out 0")
     return "\n".join(lines)
 
 
