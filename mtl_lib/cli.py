@@ -218,7 +218,7 @@ COMMANDS = {
     "sweep": commands.run_sweep,
     "table": commands.print_table,
 }
-RESULTS_COMMANDS = {"check": commands.check_results}
+RESULTS_COMMANDS = {"check": commands.check_results, "claims": commands.print_claims}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -265,7 +265,7 @@ def _data() -> None:
 
 
 def _results() -> None:
-    """Check the ledger: see mtl results --help."""
+    """Check the ledger, judge the paper's claims by it: see mtl results --help."""
 
 
 if __name__ == "__main__":

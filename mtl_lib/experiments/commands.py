@@ -187,3 +187,29 @@ def check_results(ledger: Path | None = None) -> int:
     found = problems(EXPERIMENTS, folder)
     print("\n".join(found) or f"{folder}: nothing odd")
     return 1 if found else 0
+
+
+def print_claims(
+    tiers: tuple[Literal["synthetic", "open", "paper"], ...] = ("synthetic", "open"),
+    budget: BudgetName | None = None,
+    ledger: Path | None = None,
+    details: bool = False,
+) -> None:
+    """Print every claim of the paper with its verdict, computed from the ledger.
+
+    Parameters
+    ----------
+    tiers
+        Which faces.
+    budget
+        Which runs; by default, of every experiment, those of the largest budget that is recorded.
+    ledger
+        Folder of the ledger; by default data/results/ledger.
+    details
+        Print every contrast with its interval.
+    """
+    from mtl_lib.experiments.claims import verdicts
+    from mtl_lib.experiments.scorecard import claims_text
+
+    folder = ledger_folder(ledger, budget or "cpu", Path("runs/sweeps"))
+    print(claims_text({tier: verdicts(tier, folder, budget) for tier in tiers}, details))

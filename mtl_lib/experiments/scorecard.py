@@ -1,0 +1,111 @@
+"""The verdicts on the paper's claims as text and as rows: what ``mtl results claims`` prints and the last chapter shows."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mtl_lib.experiments.claims import (
+    CHECKED,
+    LEAST_SEEDS,
+    UNTESTABLE,
+    VERDICTS,
+    Verdict,
+    by_chance,
+)
+
+WIDTH = 88
+
+
+def rows(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, str]]:
+    """Return a row per claim: its id, place, words, the paper's numbers, and a verdict for each tier.
+
+    Parameters
+    ----------
+    found : mapping of str to sequence of Verdict
+        By tier, the same claims in the same order.
+
+    Examples
+    --------
+    >>> from mtl_lib.experiments.claims import verdicts
+    >>> first = rows({"synthetic": verdicts("synthetic")})[0]
+    >>> sorted(first)
+    ['id', 'paper', 'says', 'synthetic', 'where']
+    """
+    tiers = list(found)
+    return [
+        {
+            "id": each[0].claim.id,
+            "where": each[0].claim.where,
+            "says": each[0].claim.says,
+            "paper": each[0].claim.paper,
+            **{tier: verdict.kind for tier, verdict in zip(tiers, each, strict=True)},
+        }
+        for each in zip(*found.values(), strict=True)
+    ]
+
+
+def summary(found: Sequence[Verdict]) -> str:
+    """Return how many claims have which verdict, and what noise alone would bring about, in two or three lines.
+
+    Parameters
+    ----------
+    found : sequence of Verdict
+        Of one tier.
+    """
+    counts = Counter(each.kind for each in found)
+    lines = [", ".join(f"{counts[kind]} {kind}" for kind in VERDICTS if counts[kind])]
+    judged, expected, together = by_chance(found)
+    if judged:
+        lines.append(
+            f"{judged} contrasts judged: without any effect {expected:.1f} of their 95 % intervals would leave out 0,"
+            f" half of these as claimed; held to all together (Holm), {together} do."
+        )
+    return "\n".join(line for text in lines for line in textwrap.wrap(text, WIDTH))
+
+
+def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -> str:
+    """Return the scorecard for a terminal, at most 88 characters wide.
+
+    Parameters
+    ----------
+    found : mapping of str to sequence of Verdict
+        By tier, the same claims in the same order.
+    details : bool, optional
+        Print every contrast with its interval, not only what the verdict rests on.
+    """
+    lines: list[str] = []
+
+    def say(text: str, indent: int) -> None:
+        lines.extend(
+            textwrap.wrap(
+                text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2),
+                break_long_words=False, break_on_hyphens=False,
+            )
+        )  # fmt: skip
+
+    for each in zip(*found.values(), strict=True):
+        claim = each[0].claim
+        say(f"{claim.id} ({claim.where})", 0)
+        say(claim.says, 2)
+        if claim.paper:
+            say(f"paper: {claim.paper}", 2)
+        if each[0].kind in (CHECKED, UNTESTABLE):
+            say(f"{each[0].kind}: {each[0].reason}", 2)
+        else:
+            for tier, verdict in zip(found, each, strict=True):
+                say(f"{tier}: {verdict.kind.upper()}", 2)
+                if details:
+                    for name, judged in (("test", verdict.tests), ("control", verdict.control)):
+                        for one in judged:
+                            say(f"{name} {one}", 4)
+                else:
+                    say(verdict.reason, 4)
+        lines.append("")
+    for tier, verdicts in found.items():
+        lines += [f"{tier}:", *(f"  {line}" for line in summary(verdicts).splitlines())]
+    say(
+        "Differences are left minus right side, paired by seed: mean (95 % interval, seeds); fewer than"
+        f" {LEAST_SEEDS} seeds do not count.",
+        0,
+    )
+    return "\n".join(lines)

@@ -1,0 +1,333 @@
+"""The paper's claims are judged by the ledger alone: another line is another verdict."""
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl_lib import cli
+from mtl_lib.errors import DataError
+from mtl_lib.experiments import claims as module
+from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.claims import (
+    CHECKED,
+    EXPLAINED,
+    MISSING,
+    NOISE,
+    OPPOSITE,
+    REPRODUCED,
+    UNTESTABLE,
+    VERDICTS,
+    Contrast,
+    by_chance,
+    judge,
+    judge_claim,
+    read_claims,
+    recorded_runs,
+    unknown_names,
+    verdicts,
+)  # fmt: skip
+from mtl_lib.experiments.registry import EXPERIMENTS
+from mtl_lib.experiments.scorecard import claims_text, rows, summary
+from mtl_lib.ledger import Entry, change, default_folder, read, record
+
+PAPER = Path(__file__).parents[1] / "data" / "paper"
+
+NOISE_OF_SEEDS = (-0.4, 0.3, 0.1, -0.2, 0.2)
+
+FILE = """
+experiments = ["demo"]
+[[claim]]
+id = "gain"
+where = "Table 4"
+says = "Sharing helps."
+paper = "5 points"
+effect = 5.0
+tests = ["demo accuracy: laf > single"]
+control = ["demo accuracy: laf > norm_only"]
+because = "shrinking does it"
+[[claim]]
+id = "ranked"
+where = "Table 4"
+says = "Early forks are better."
+tests = ["demo accuracy: hard1 > hard2", "demo accuracy: hard2 > hard3"]
+[[claim]]
+id = "alike"
+where = "Table 4"
+says = "Norms are alike."
+tests = ["demo accuracy: laf = tucker +- 1"]
+[[claim]]
+id = "falls"
+where = "Fig. 3"
+says = "It falls."
+tests = ["demo rate: laf < 1", "demo rate: laf < laf@late"]
+[[claim]]
+id = "gone"
+where = "Section 3"
+says = "It is large."
+untestable = "nobody has it"
+[[claim]]
+id = "sum"
+where = "Table 2"
+says = "It adds up."
+checked = "It does."
+"""
+
+
+def entry(method, seed, tier="open", budget="cpu", experiment="demo", **metrics) -> Entry:
+    return Entry(
+        experiment=experiment, method=method, seed=seed, tier=tier, budget=budget, metrics=metrics,
+        config={"method": method}, device="CPU", seconds=1.0, memory=1.0, code="0",
+    )  # fmt: skip
+
+
+def put(folder, method, mean, metric="accuracy", seeds=5, noise=1.0, **where):
+    """Record a method whose metric differs over seeds, but not as another method's does."""
+    drawn = np.random.default_rng(sum(map(ord, method))).normal(size=seeds) * noise
+    new = [
+        entry(method, seed, **where, **{metric: mean + 3 * NOISE_OF_SEEDS[seed % 5] + float(drawn[seed])})
+        for seed in range(seeds)
+    ]
+    keys = {each.key for each in new}
+    change("demo", lambda old: [*(each for each in old if each.key not in keys), *new], folder)
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    path = tmp_path / "claims.toml"
+    path.write_text(FILE, encoding="utf-8")
+    monkeypatch.setattr(module, "CLAIMS", path)
+    return tmp_path
+
+
+def kinds(folder, tier="open") -> dict[str, str]:
+    return {each.claim.id: each.kind for each in verdicts(tier, folder)}
+
+
+def test_every_verdict_is_reached_and_changes_with_the_ledger(book):
+    seen = set()
+
+    def now(name):
+        found = kinds(book)
+        seen.update(found.values())
+        return found[name]
+
+    assert now("gain") == MISSING and now("gone") == UNTESTABLE and now("sum") == CHECKED
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    assert now("gain") == MISSING, "its control is not recorded"
+    put(book, "norm_only", 50.0)
+    assert now("gain") == REPRODUCED
+    put(book, "norm_only", 60.0)
+    assert now("gain") == EXPLAINED
+    put(book, "norm_only", 70.0)
+    assert now("gain") == EXPLAINED
+    put(book, "laf", 50.0)
+    assert now("gain") == NOISE
+    put(book, "laf", 40.0)
+    assert now("gain") == OPPOSITE
+    assert seen == set(VERDICTS)
+    assert kinds(book, "synthetic")["gain"] == MISSING, "tiers are judged apart"
+
+
+def test_a_ranking_needs_every_step_and_one_clear_contradiction_refutes_it(book):
+    put(book, "hard1", 60.0)
+    put(book, "hard2", 50.0)
+    assert kinds(book)["ranked"] == MISSING
+    put(book, "hard3", 40.0)
+    assert kinds(book)["ranked"] == REPRODUCED
+    put(book, "hard3", 50.0)
+    assert kinds(book)["ranked"] == NOISE
+    put(book, "hard3", 56.0)
+    assert kinds(book)["ranked"] == OPPOSITE
+
+
+@pytest.mark.parametrize(
+    ("mean", "noise", "kind"),
+    [(50.0, 0.1, REPRODUCED), (50.6, 0.05, REPRODUCED), (50.0, 3.0, NOISE), (55.0, 0.1, OPPOSITE)],
+)
+def test_equal_means_shown_to_be_close_and_noise_is_no_proof_of_it(book, mean, noise, kind):
+    put(book, "laf", 50.0, noise=noise)
+    put(book, "tucker", mean, noise=noise)
+    assert kinds(book)["alike"] == kind
+
+
+def test_numbers_and_other_metrics_can_stand_on_the_right(book):
+    for seed, noise in enumerate(NOISE_OF_SEEDS):
+        record(entry("laf", seed, rate=0.5 + noise / 10, late=0.9 + noise / 20), book)
+    assert kinds(book)["falls"] == REPRODUCED
+    for seed, noise in enumerate(NOISE_OF_SEEDS):
+        record(entry("laf", seed, rate=0.5 + noise / 10, late=0.2), book, replace=True)
+    assert kinds(book)["falls"] == OPPOSITE
+
+
+def test_what_is_inside_the_noise_says_what_it_excludes(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 50.0)
+    put(book, "norm_only", 50.0)
+    found = next(each for each in verdicts("open", book) if each.claim.id == "gain")
+    assert found.kind == NOISE
+    assert f"beyond {found.tests[0].difference.high:+.2f} excluded" in found.reason
+
+
+def test_two_seeds_are_none_and_two_runs_of_one_seed_an_error(book):
+    put(book, "single", 50.0, seeds=2)
+    put(book, "laf", 60.0, seeds=2)
+    assert kinds(book)["gain"] == MISSING
+    test = Contrast.parse("demo accuracy: laf > single")
+    doubled = [entry("laf", 0, accuracy=1.0), replace(entry("laf", 0, accuracy=2.0), config={})]
+    with pytest.raises(DataError, match="two runs of seed 0"):
+        judge(test, doubled)
+
+
+def test_the_largest_recorded_budget_counts(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 50.0)
+    put(book, "single", 50.0, budget="full")
+    put(book, "laf", 40.0, budget="full")
+    assert kinds(book)["gain"] == OPPOSITE
+    assert {each.budget for each in recorded_runs(["demo"], "open", book)["demo"]} == {"full"}
+    small = {each.claim.id: each.kind for each in verdicts("open", book, "cpu")}
+    assert small["gain"] == REPRODUCED
+
+
+def test_chance_is_counted_over_different_contrasts(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 50.0)
+    put(book, "hard1", 50.0)
+    put(book, "hard2", 50.0)
+    put(book, "hard3", 50.0)
+    judged, expected, together = by_chance(verdicts("open", book))
+    assert (judged, together) == (3, 1) and expected == pytest.approx(0.15)
+    assert "3 contrasts judged" in summary(verdicts("open", book))
+
+
+def test_holm_stops_at_the_first_that_fails(monkeypatch, book):
+    claim = read_claims()[1]
+    several = [
+        judge_claim(
+            replace(claim, tests=(Contrast.parse(f"demo accuracy: a > {k}"),)), "open", {"demo": runs}
+        )
+        for k, runs in enumerate(
+            [entry("a", s, accuracy=k + gap + NOISE_OF_SEEDS[s]) for s in range(5)]
+            for k, gap in enumerate((0.33, 0.4, 5.0))
+        )
+    ]
+    p = sorted(each.tests[0].difference.p for each in several)
+    assert p[0] < 0.05 / 3 and p[1] > 0.025, "the middle one would pass alone, not together"
+    assert by_chance(several) == (3, pytest.approx(0.15), 1)
+
+
+def test_the_command_prints_verdicts_and_fits_a_terminal(book, capsys):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 50.0)
+    assert cli.main(["results", "claims", "--ledger", str(book)]) == 0
+    text = capsys.readouterr().out
+    assert "open: REPRODUCED" in text and "synthetic: NOT RECORDED YET" in text
+    assert max(map(len, text.splitlines())) <= 88
+    assert cli.main(["results", "claims", "--ledger", str(book), "--details"]) == 0
+    assert "control demo accuracy: laf > norm_only: +" in capsys.readouterr().out.replace("\n      ", " ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("laf > single", "laf better than single", "is no test"),
+        ("laf = tucker +- 1", "laf = tucker", "is no test"),
+        ("demo accuracy: laf > single", "dmeo accuracy: laf > single", "not in the file's list"),
+        ('id = "ranked"', 'id = "gain"', "stands twice"),
+        ('because = "shrinking does it"', "", "go together"),
+        ('untestable = "nobody has it"', "", "give one of"),
+        ('paper = "5 points"', 'papr = "5 points"', "papr"),
+        ("[[claim]]", "[[claim", "no TOML"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(book, old, new, message):
+    module.CLAIMS.write_text(FILE.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        read_claims()
+    assert "claims.toml" in str(caught.value)
+
+
+# ---- the book's own claims
+
+
+def methods_of(experiment: Experiment, folder: Path) -> set[str]:
+    """All methods of an experiment, with searches made up that it builds on."""
+    for name in experiment.needs:
+        found = []
+        for job in EXPERIMENTS[name].jobs("open", "smoke", EXPERIMENTS[name].seeds["smoke"], folder):
+            made_up = dict.fromkeys(("validation_score", "validation_macro_recall", "validation_nme"), 1.0)
+            one = Entry(
+                experiment=name, method=job.method, seed=job.seed, tier="open", budget="smoke", metrics=made_up,
+                config=dict(job.config), device="CPU", seconds=1.0, memory=1.0, code="0",
+            )  # fmt: skip
+            found.append(one)
+        change(name, lambda _, found=found: found, folder)
+    return {job.method for job in experiment.jobs("open", "smoke", experiment.seeds["smoke"], folder)}
+
+
+def test_every_method_and_metric_that_a_claim_names_exists(tmp_path):
+    claims = read_claims()
+    used = {test.experiment for claim in claims for test in (*claim.tests, *claim.control)}
+    methods = {name: methods_of(EXPERIMENTS[name], tmp_path) for name in used if name in EXPERIMENTS}
+    metrics: dict[str, dict[str, set[str]]] = {}
+    for name in methods:
+        for one in read(name, default_folder()):
+            metrics.setdefault(name, {}).setdefault(one.method, set()).update(one.metrics)
+    assert "table4" in methods
+    assert not unknown_names(claims, methods, metrics)
+
+
+def test_a_name_that_does_not_exist_is_found():
+    claim = next(each for each in read_claims() if each.id == "laf-over-single")
+    known = {"table4": ["single", "laf"]}
+    assert unknown_names([claim], known, {}) == ["laf-over-single: table4 has no method 'norm_only'"]
+    found = unknown_names([claim], {}, {"table4": {"laf": {"nme"}, "single": {"accuracy"}}})
+    assert found == ["laf-over-single: table4/laf has no metric 'accuracy'"]
+
+
+def test_the_papers_numbers_in_the_claims_are_those_of_its_tables():
+    columns = ("accuracy_percent", "common_subset", "challenging_subset", "full_set")
+    printed = {
+        row[column]
+        for path in PAPER.glob("table[4-7]*.csv")
+        for row in csv.DictReader(path.open(encoding="utf-8"))
+        for column in columns
+        if row.get(column)
+    }
+    in_the_text = {"4.67", "4.64", "5.0", "18.0"}  # Section 4.2; the last is Table 2's largest class
+    for claim in read_claims():
+        for number in re.findall(r"\d+\.\d+", claim.paper):
+            assert number in printed | in_the_text, f"{claim.id}: {number}"
+        if claim.effect is not None and claim.id not in ("laf-landmarks", "landmark-parts"):
+            values = [float(number) for number in re.findall(r"\d+\.\d+", claim.paper)]
+            differences = {round(a - b, 2) for a in values for b in values}
+            assert round(claim.effect, 2) in differences, claim.id
+
+
+def test_every_claim_with_a_result_of_the_paper_is_there():
+    claims = read_claims()
+    assert len(rows({"open": verdicts("open", Path("nowhere"))})) == len(claims) > 40
+    where = " ".join(claim.where for claim in claims)
+    for place in (
+        "Abstract",
+        "Section 1",
+        "2.1",
+        "2.2",
+        "Section 3",
+        "Fig. 3a",
+        "Fig. 3b",
+        "Fig. 3c",
+        "Fig. 4",
+    ):
+        assert place in where
+    for table in ("Tables 2 and 3", "Table 4", "Table 5", "Table 6", "Table 7"):
+        assert table in where
+    assert max(map(len, claims_text({"open": verdicts("open", Path("nowhere"))}).splitlines())) <= 88
