@@ -1,14 +1,16 @@
 """The paper's claims are judged by the ledger alone: another line is another verdict."""
 
 import csv
+import pkgutil
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mtl_lib import cli
+from mtl_lib.config import TrainConfig
 from mtl_lib.errors import DataError
 from mtl_lib.experiments import claims as module
 from mtl_lib.experiments.base import Experiment
@@ -283,6 +285,30 @@ def test_every_method_and_metric_that_a_claim_names_exists(tmp_path):
             metrics.setdefault(name, {}).setdefault(one.method, set()).update(one.metrics)
     assert "table4" in methods
     assert not unknown_names(claims, methods, metrics)
+
+
+AMBIGUITIES = Path(__file__).parents[1] / "docs" / "ambiguities.md"
+
+
+def test_the_sensitivities_of_open_points_name_methods_that_exist(tmp_path):
+    """A mark that may be absent would otherwise hide a typing error for ever."""
+    marks = re.findall(
+        r"<!-- ledger (\S+) (\S+) method=(\S+) minus=(\S+) ", AMBIGUITIES.read_text(encoding="utf-8")
+    )
+    assert len(marks) > 20
+    methods = {name: methods_of(EXPERIMENTS[name], tmp_path) for name, *_ in marks if name in EXPERIMENTS}
+    wrong = [mark for mark in marks if mark[0] in methods and not {mark[2], mark[3]} <= methods[mark[0]]]
+    assert not wrong and "table4" in methods
+
+
+def test_open_points_are_numbered_and_say_where_to_change_them():
+    text = AMBIGUITIES.read_text(encoding="utf-8")
+    numbers = [int(number) for number in re.findall(r"^\*\*(\d+)\. ", text, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 26, "the protocol alone lists 26"
+    settings = {field.name for field in fields(TrainConfig)}
+    for line in re.findall(r"^- \*Change it:\* (.+)$", text, re.MULTILINE):
+        for name in re.findall(r"`([^`]+)`", line):
+            assert name in settings or pkgutil.resolve_name(name) is not None, name
 
 
 def test_a_name_that_does_not_exist_is_found():

@@ -52,6 +52,17 @@ def test_right_numbers_pass_and_wrong_ones_are_named_and_mended(folder, tmp_path
     assert numbers_in(corrected, "here", folder)[1] == corrected and "55.0 ± 5.0 %" in corrected
 
 
+def test_not_measured_may_stand_until_something_is_recorded(folder):
+    mark = "<!-- ledger demo accuracy method=laf minus={} absent=ok -->"
+    found, same = numbers_in("not measured" + mark.format("tucker"), "here", folder)
+    assert [each.text for each in found] == [each.expected for each in found] == ["not measured"]
+    assert same.startswith("not measured<")
+    found, corrected = numbers_in("not measured" + mark.format("single"), "here", folder)
+    assert found[0].expected.startswith("+2.2 ±") and corrected.startswith("+2.2 ±")
+    found, corrected = numbers_in("+1.0 ± 0.1" + mark.format("tucker"), "here", folder)
+    assert found[0].text != found[0].expected and corrected.startswith("not measured<")
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

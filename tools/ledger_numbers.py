@@ -16,7 +16,8 @@ interval   interval of the mean          58.4 to 65.8
 count      differences above 0 of all    4 of 5
 ========== ============================= ==========
 
-with ``digits=`` after the point (1).  Without options: ``mean_sd``.  What stands before the comment must be
+with ``digits=`` after the point (1).  Without options: ``mean_sd``.  ``absent=ok`` lets "not measured" stand for a number
+as long as nothing is recorded for it.  What stands before the comment must be
 what the ledger says, else the check fails; ``--write`` puts it right.
 """
 
@@ -31,7 +32,8 @@ from mtl_lib.errors import MtlError
 from mtl_lib.ledger import read
 from mtl_lib.seeds import Spread, paired, spread
 
-NUMBER = r"[-−+]?\d[\d.]*(?: ?(?:±|to|of) ?[-−+]?\d[\d.]*)?"
+NOTHING = "not measured"
+NUMBER = rf"(?:{NOTHING}|[-−+]?\d[\d.]*(?: ?(?:±|to|of) ?[-−+]?\d[\d.]*)?)"
 MARK = re.compile(rf"(?P<text>{NUMBER})(?P<unit>(?: ?%)?) ?<!-- ?ledger (?P<query>[^>]*?) ?-->")
 ANY_MARK = re.compile(r"<!--\s*ledger\b[^>]*-->")
 SHOWN = {
@@ -59,7 +61,7 @@ def value(query: str, folder: Path | None = None) -> str:
     experiment, metric, *options = query.split()
     fields = dict(option.split("=", 1) for option in options)
     show, digits = fields.pop("show", "mean_sd"), int(fields.pop("digits", 1))
-    other = fields.pop("minus", None)
+    other, absent = fields.pop("minus", None), fields.pop("absent", "") == "ok"
     if "seed" in fields:
         fields["seed"] = int(fields["seed"])
     if show not in SHOWN:
@@ -77,6 +79,12 @@ def value(query: str, folder: Path | None = None) -> str:
             raise MtlError(f"{experiment} {chosen}: several runs of one seed; select more narrowly")
         return found
 
+    if absent and not all(
+        read(experiment, folder, **{**fields, "method": name})
+        for name in (fields.get("method"), other)
+        if name
+    ):
+        return NOTHING
     first = per_seed(fields.get("method"))
     result: Spread = paired(first, per_seed(other)) if other else spread(list(first.values()))
     sign = "+" if other else ""
