@@ -75,7 +75,9 @@ def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbe
         gap = first.mean(0) - second.mean(0)
         spread = 0.5 * (first.var(0).sum() + second.var(0).sum())
         people = [[f"{t}-{i}" for i in range(500)] for t in (0, 1)]
-        return float(gap.norm() / spread.sqrt()), 100 * domain_probe([first, second], people, seed=seed).accuracy
+        return float(gap.norm() / spread.sqrt()), 100 * domain_probe(
+            [first, second], people, seed=seed
+        ).accuracy
 
     distance, probe = apart(encoder(-1.0 if faulty else 1.0))
     without, probe_without = apart(encoder(0.0))

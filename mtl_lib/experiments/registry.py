@@ -3,6 +3,7 @@
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment
 from mtl_lib.experiments.face_probe import FACE_PROBE
+from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 from mtl_lib.experiments.variations import CURVE_EXPERIMENT, FRONT_EXPERIMENT
 
@@ -14,6 +15,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE_EXPERIMENT,
         CURVE_EXPERIMENT,
         FRONT_EXPERIMENT,
+        FAILURE_EXPERIMENT,
     )
 }
 """What ``mtl sweep`` can run."""
