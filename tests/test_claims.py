@@ -67,6 +67,12 @@ where = "Fig. 3"
 says = "It falls."
 tests = ["demo rate: laf < 1", "demo rate: laf < laf@late"]
 [[claim]]
+id = "there"
+where = "Table 7"
+says = "It transfers."
+tiers = ["synthetic"]
+tests = ["demo accuracy: laf > single"]
+[[claim]]
 id = "gone"
 where = "Section 3"
 says = "It is large."
@@ -133,6 +139,7 @@ def test_every_verdict_is_reached_and_changes_with_the_ledger(book):
     assert now("gain") == OPPOSITE
     assert seen == set(VERDICTS)
     assert kinds(book, "synthetic")["gain"] == MISSING, "tiers are judged apart"
+    assert kinds(book, "synthetic")["there"] == MISSING and kinds(book)["there"] == UNTESTABLE
 
 
 def test_a_ranking_needs_every_step_and_one_clear_contradiction_refutes_it(book):
@@ -261,18 +268,21 @@ def test_a_damaged_file_is_refused_by_name(book, old, new, message):
 
 
 def methods_of(experiment: Experiment, folder: Path) -> set[str]:
-    """All methods of an experiment, with searches made up that it builds on."""
-    for name in experiment.needs:
-        found = []
-        for job in EXPERIMENTS[name].jobs("open", "smoke", EXPERIMENTS[name].seeds["smoke"], folder):
-            made_up = dict.fromkeys(("validation_score", "validation_macro_recall", "validation_nme"), 1.0)
-            one = Entry(
-                experiment=name, method=job.method, seed=job.seed, tier="open", budget="smoke", metrics=made_up,
-                config=dict(job.config), device="CPU", seconds=1.0, memory=1.0, code="0",
-            )  # fmt: skip
-            found.append(one)
-        change(name, lambda _, found=found: found, folder)
-    return {job.method for job in experiment.jobs("open", "smoke", experiment.seeds["smoke"], folder)}
+    """All methods of an experiment on all tiers, with searches made up that it builds on."""
+    made_up = dict.fromkeys(("validation_score", "validation_macro_recall", "validation_nme"), 1.0)
+    methods = set()
+    for tier in set(experiment.tiers) & {"synthetic", "open"}:
+        for name in experiment.needs:
+            found = [
+                Entry(
+                    experiment=name, method=job.method, seed=job.seed, tier=tier, budget="smoke", metrics=made_up,
+                    config=dict(job.config), device="CPU", seconds=1.0, memory=1.0, code="0",
+                )
+                for job in EXPERIMENTS[name].jobs(tier, "smoke", EXPERIMENTS[name].seeds["smoke"], folder)
+            ]  # fmt: skip
+            change(name, lambda _, found=found: found, folder)
+        methods |= {job.method for job in experiment.jobs(tier, "smoke", experiment.seeds["smoke"], folder)}
+    return methods
 
 
 def test_every_method_and_metric_that_a_claim_names_exists(tmp_path):

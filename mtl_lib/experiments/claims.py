@@ -135,6 +135,8 @@ class Claim:
         What the ledger must show; and what must hold as well, or the effect has another reason.
     because : str
         That other reason.
+    tiers : tuple of str
+        The only ones on which the tests make sense; empty for all.
     checked, untestable : str
         In place of tests: what a check of mathematics or counts came to, or why nothing can be tested.
     """
@@ -147,6 +149,7 @@ class Claim:
     tests: tuple[Contrast, ...] = ()
     control: tuple[Contrast, ...] = ()
     because: str = ""
+    tiers: tuple[str, ...] = ()
     checked: str = ""
     untestable: str = ""
 
@@ -185,7 +188,7 @@ def read_claims(path: Path | None = None) -> list[Claim]:
             parsed = {
                 key: tuple(map(Contrast.parse, values[key])) for key in ("tests", "control") if key in values
             }
-            claim = Claim(**{**values, **parsed})
+            claim = Claim(**{**values, **parsed, "tiers": tuple(values.get("tiers", ()))})
         except (TypeError, DataError) as error:
             raise DataError(f"{name}: {error}", path) from None
         if sum(map(bool, (claim.tests, claim.checked, claim.untestable))) != 1:
@@ -337,7 +340,8 @@ class Verdict:
     def reason(self) -> str:
         """What it rests on, in a sentence."""
         if self.kind in (UNTESTABLE, CHECKED):
-            return self.claim.untestable or self.claim.checked
+            elsewhere = f"tested on the tier {', '.join(self.claim.tiers)}"
+            return self.claim.untestable or self.claim.checked or elsewhere
         if self.kind == EXPLAINED:
             failing = [each for each in self.control if each.kind != REPRODUCED]
             return f"{failing[0]}, so {self.claim.because}"
@@ -366,6 +370,8 @@ def judge_claim(claim: Claim, tier: str, recorded: Mapping[str, Sequence[Entry]]
     """
     if not claim.tests:
         return Verdict(claim, tier, UNTESTABLE if claim.untestable else CHECKED)
+    if claim.tiers and tier not in claim.tiers:
+        return Verdict(claim, tier, UNTESTABLE)
     tests = tuple(judge(each, recorded.get(each.experiment, ())) for each in claim.tests)
     control = tuple(judge(each, recorded.get(each.experiment, ())) for each in claim.control)
     kinds = {each.kind for each in tests}

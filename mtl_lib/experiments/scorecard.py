@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mtl_lib.experiments.claims import (
-    CHECKED,
     LEAST_SEEDS,
-    UNTESTABLE,
     VERDICTS,
     Verdict,
     by_chance,
@@ -89,12 +87,12 @@ def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -
         say(claim.says, 2)
         if claim.paper:
             say(f"paper: {claim.paper}", 2)
-        if each[0].kind in (CHECKED, UNTESTABLE):
+        if not claim.tests:
             say(f"{each[0].kind}: {each[0].reason}", 2)
         else:
             for tier, verdict in zip(found, each, strict=True):
                 say(f"{tier}: {verdict.kind.upper()}", 2)
-                if details:
+                if details and verdict.tests:
                     for name, judged in (("test", verdict.tests), ("control", verdict.control)):
                         for one in judged:
                             say(f"{name} {one}", 4)
