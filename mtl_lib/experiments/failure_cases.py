@@ -39,15 +39,16 @@ SCALES: dict[str, dict[str, Any]] = {
 def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
     """Align two sets with the gradient reversal the right way round, or with its sign lost.
 
-    Two sets of points differ in the mean of two coordinates, the labels depend on others.  One encoder serves
+    Two sets of points differ in the mean of two coordinates, on one of which the labels depend.  One encoder serves
     both sets; its features are measured against those of the same encoder trained without an adversary.
     """
     steps = 400
 
     def points(count: int, draw: torch.Generator) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         inputs = [torch.randn(count, 8, generator=draw) for _ in range(2)]
+        labels = [(x[:, 0] + x[:, 2] > 0).long() for x in inputs]
         inputs[1][:, :2] += 1.5
-        return inputs, [(x[:, 2] + x[:, 3] > 0).long() for x in inputs]
+        return inputs, labels
 
     def encoder(coefficient: float) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

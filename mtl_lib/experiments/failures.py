@@ -56,8 +56,8 @@ FAILURES: dict[str, Failure] = {
         made="the gradient reversal does not reverse: the encoder helps the domain classifier",
         symptom="the domain loss falls nicely, and the features of the two sets lie further apart than without it",
         diagnosis=(
-            "a falling loss looks like success, but the encoder is to raise it; compare a fresh probe, or the distance"
-            " of the means, with the same network without an adversary"
+            "a falling loss looks like success, but the encoder is to raise it; compare the distance of the sets' means"
+            " with that of the same network without an adversary"
         ),
         rule="the sets' features lie further apart than without an adversary",
         detect=lambda m: m["apart"] > m["apart_without"],
