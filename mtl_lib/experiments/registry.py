@@ -32,6 +32,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         TRANSFER_SEARCH,
         TABLE7,
         TRANSFER_CURVE,
+        FAILURE_EXPERIMENT,
     )
 }
 """What ``mtl sweep`` can run."""
