@@ -7,6 +7,7 @@ from poisoned pixels, from a convolution and a batch norm that are run, from sin
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,6 +36,7 @@ def _name_cases(answer: Callable) -> Iterator[Case]:
                 )
                 mistakes["stages are counted from 1"] = f"layer{int(here[5]) - 1}{here[6:]}"
                 mistakes["convolutions are counted from 1"] = f"{here[:-1]}{int(here[-1]) - 1}"
+            mistakes["the module is wanted, not its weight"] = f"{here}.weight"
             yield Case(
                 f"layer {number} of {blocks}",
                 answer(number, blocks),
@@ -44,15 +46,16 @@ def _name_cases(answer: Callable) -> Iterator[Case]:
             )
 
 
+# In the middle first, where wrong answers do not coincide as they do at a border.
 _CHAINS: tuple[tuple[str, list[tuple[int, int, int]], int, tuple[int, ...]], ...] = (
     ("one 3 x 3 layer, in the middle", [(3, 1, 1)], 9, (4,)),
     ("one 3 x 3 layer, at the borders", [(3, 1, 1)], 9, (0, 8)),
-    ("no padding", [(3, 1, 0), (3, 1, 0)], 9, (0, 2, 4)),
-    ("a 7 x 7 stem with stride 2", [(7, 2, 3)], 33, (0, 8, 16)),
-    ("stem and pool", [(7, 2, 3), (3, 2, 1)], 33, (0, 4, 8)),
-    ("a stride before and behind", [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)], 49, (0, 6, 12)),
-    ("an even window", [(2, 2, 0), (4, 2, 1)], 40, (0, 4, 9)),
-    ("ResNet to the middle of stage 2", [(7, 2, 3), (3, 2, 1), *[(3, 1, 1)] * 6, (3, 2, 1), (3, 1, 1)], 97, (0, 6, 12)),
+    ("no padding", [(3, 1, 0), (3, 1, 0)], 9, (4, 0, 2)),
+    ("a 7 x 7 stem with stride 2", [(7, 2, 3)], 33, (8, 0, 16)),
+    ("stem and pool", [(7, 2, 3), (3, 2, 1)], 33, (4, 0, 8)),
+    ("a stride before and behind", [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)], 49, (6, 0, 12)),
+    ("an even window", [(2, 2, 0), (4, 2, 1)], 40, (4, 0, 9)),
+    ("ResNet to the middle of stage 2", [(7, 2, 3), (3, 2, 1), *[(3, 1, 1)] * 6, (3, 2, 1), (3, 1, 1)], 97, (6, 0, 12)),
 )  # fmt: skip
 
 
@@ -66,15 +69,25 @@ def _poisoned(windows: list[tuple[int, int, int]], unit: int, size: int) -> tupl
     return seen[0], seen[-1]
 
 
-def _field(windows: list[tuple[int, int, int]]) -> tuple[int, int, float]:
+def _field(
+    windows: list[tuple[int, int, int]], padded: bool = True, late: bool = False
+) -> tuple[int, int, float]:
+    """Field, jump and start of unit 0; without the padding, or with the jump behind the layer, on purpose."""
     field, jump, start = 1, 1, 0.0
     for kernel, stride, padding in windows:
+        step = jump * stride if late else jump
         field, start, jump = (
-            field + (kernel - 1) * jump,
-            start + ((kernel - 1) / 2 - padding) * jump,
+            field + (kernel - 1) * step,
+            start + ((kernel - 1) / 2 - padding * padded) * jump,
             jump * stride,
         )
     return field, jump, start
+
+
+def _is_integer(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and not value.is_floating_point() and value.dtype != torch.bool
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _reach_cases(answer: Callable) -> Iterator[Case]:
@@ -83,27 +96,44 @@ def _reach_cases(answer: Callable) -> Iterator[Case]:
             first, last = _poisoned(windows, unit, size)
             field, jump, start = _field(windows)
             centre, half = start + unit * jump, (field - 1) / 2
-            got = tuple(answer(list(windows), unit, size))
+            unpadded = _field(windows, padded=False)[2] + unit * jump
+            late = (_field(windows, late=True)[0] - 1) / 2
+            given = list(windows)
+            got = tuple(answer(given, unit, size))
             yield Case(f"{name}, unit {unit}: how many numbers?", len(got), 2, "The first pixel and the last")
-            for which, mine, right in zip(("first", "last"), got, (first, last), strict=True):
-                sign = -1 if which == "first" else 1
-                yield Case(
-                    f"{name}, unit {unit} of a row of {size} pixels: {which} pixel",
-                    mine,
-                    right,
-                    "Pixels are counted from 0, and padding is not a pixel",
-                    {
-                        "that is outside of the picture": centre + sign * half,
-                        "that is unit 0's": min(max(start + sign * half, 0), size - 1),
-                        "units are jump pixels apart, not one": min(
-                            max(start + unit + sign * half, 0), size - 1
-                        ),
-                        "the first unit's field is not centred at pixel 0 when padding and kernel do not match": min(
-                            max(unit * jump + sign * half, 0), size - 1
-                        ),
-                        "half the field too far": min(max(centre + sign * field, 0), size - 1),
-                    },
-                )
+            yield Case(
+                f"{name}, unit {unit}: are both integers?",
+                all(map(_is_integer, got)),
+                True,
+                "A pixel has a number, such as 3 and not 3.0",
+            )
+
+            def cut(low: float, high: float, size=size) -> tuple[int, int]:
+                return max(0, int(low)), min(size - 1, int(high))
+
+            yield Case(
+                f"{name}, unit {unit} of a row of {size} pixels",
+                tuple(map(int, got)),
+                (first, last),
+                "Pixels are counted from 0, and padding is not a pixel",
+                {
+                    "that is outside of the picture": (int(centre - half), int(centre + half)),
+                    "the last pixel is wanted, not the one behind it": (first, last + 1),
+                    "that is unit 0's": cut(start - half, start + half),
+                    "units are jump pixels apart, not one": cut(start + unit - half, start + unit + half),
+                    "the first unit's field is not centred at pixel 0 when padding and kernel do not match": cut(
+                        unit * jump - half, unit * jump + half
+                    ),
+                    "half the field too far": cut(centre - field, centre + field),
+                    "padding shifts the window to the left, by p jumps": cut(
+                        unpadded - half, unpadded + half
+                    ),
+                    "(5.2): a layer's field grows by the jump before the layer, not behind it": cut(
+                        centre - late, centre + late
+                    ),
+                },
+            )
+            yield Case(f"{name}, unit {unit}: are the windows as they were?", given == windows, True)
 
 
 def check_5_1(answer: Callable[[int, tuple], str]) -> bool:
@@ -118,8 +148,8 @@ def check_5_2(answer: Callable[[list, int, int], tuple[int, int]]) -> bool:
 
 def _fold_cases(answer: Callable) -> Iterator[Case]:
     for name, (m, c, k), eps, small in (
+        ("as many filters as channels and rows", (3, 3, 3), 1e-5, 1.0),
         ("4 filters of 3 channels", (4, 3, 3), 1e-5, 1.0),
-        ("as many filters as channels", (3, 3, 3), 1e-5, 1.0),
         ("a 1 x 1 kernel", (5, 2, 1), 1e-5, 1.0),
         ("small variances", (4, 2, 3), 1e-3, 1e-3),
     ):
@@ -131,7 +161,8 @@ def _fold_cases(answer: Callable) -> Iterator[Case]:
         )
         var = small * _draw(m, seed=75).square() + 0.1 * small
         x = _draw(2, c, 6, 6, seed=76)
-        new = answer(weight.clone(), gain.clone(), bias.clone(), mean.clone(), var.clone(), eps)
+        given = [each.clone() for each in (weight, gain, bias, mean, var)]
+        new = answer(*given, eps)
         yield Case(f"{name}: how many tensors come back?", len(new), 2, "A kernel and a bias")
         yield Case(f"{name}: shape of the kernel", tuple(new[0].shape), (m, c, k, k), "It keeps its shape")
         yield Case(f"{name}: shape of the bias", tuple(new[1].shape), (m,), "One number per filter")
@@ -143,6 +174,13 @@ def _fold_cases(answer: Callable) -> Iterator[Case]:
             return weight * factor[:, None, None, None], bias - mean * factor
 
         right = gain / (var + eps).sqrt()
+        other_axes = {}
+        if m == c == k:  # only here do the wrong axes fit
+            shift = bias - mean * right
+            first = "the factor of filter m belongs along the kernel's first axis"
+            other_axes[f"{first}; yours runs along the second"] = output(weight * right[:, None, None], shift)
+            other_axes[f"{first}; yours runs along the third"] = output(weight * right[:, None], shift)
+            other_axes[f"{first}; yours runs along the last"] = output(weight * right, shift)
         yield Case(
             f"{name}: what one convolution gives",
             output(*new),
@@ -158,7 +196,15 @@ def _fold_cases(answer: Callable) -> Iterator[Case]:
                 "the mean was not taken off": output(folds(right)[0], bias),
                 "the mean was added": output(folds(right)[0], bias + mean * right),
                 "the gain is missing": output(*folds((var + eps).rsqrt())),
+                **other_axes,
             },
+        )
+        kept = all(torch.equal(a, b) for a, b in zip(given, (weight, gain, bias, mean, var), strict=True))
+        yield Case(
+            f"{name}: are your arguments as they were?",
+            kept,
+            True,
+            "They are a network's own weights, which folding must not change: make new tensors",
         )
 
 
@@ -192,9 +238,12 @@ def _null_cases(answer: Callable) -> Iterator[Case]:
         start = torch.tensor(lengths, dtype=torch.float64)
         rate = lr * gamma
         linear = start - steps * rate
+        given, last = start.clone(), start.clone()
+        for _ in range(steps):
+            last = (last - rate).abs()
         yield Case(
             f"{name}: lengths {lengths}, {steps} steps of {rate:g}",
-            answer(start.clone(), steps, lr, gamma),
+            answer(given, steps, lr, gamma),
             _after_real_steps(start, steps, rate),
             "Follow one length through one step, past the point where it cannot pay",
             {
@@ -204,8 +253,15 @@ def _null_cases(answer: Callable) -> Iterator[Case]:
                 "the step is lr times gamma": (start - steps * lr).abs().sum() / start.sum(),
                 "the ratio of Frobenius norms is another one": linear.norm() / start.norm(),
                 "it turns round at every step, not once": linear.abs().sum() / start.sum(),
+                "TNDR is the ratio of the two sums, not the mean of the ratios": (last / start).mean(),
             },
             tolerance=1e-6,
+        )
+        yield Case(
+            f"{name}: are the lengths that you were given as they were?",
+            torch.equal(given, start),
+            True,
+            "Follow a copy",
         )
 
 

@@ -33,6 +33,13 @@ def _class_weight_cases(answer: Callable) -> Iterator[Case]:
     ):
         labels = _labels(counts, seed=81)
         weights = torch.as_tensor(answer(labels.clone(), len(counts)))
+        present_classes = sum(count > 0 for count in counts)
+        yield Case(
+            f"{name}: single or double precision?",
+            weights.dtype in (torch.float32, torch.float64),
+            True,
+            f"the weights are {str(weights.dtype).removeprefix('torch.')}",
+        )
         yield Case(
             f"{name}: number of weights", len(weights), len(counts), "one weight per class, absent ones too"
         )
@@ -41,7 +48,16 @@ def _class_weight_cases(answer: Callable) -> Iterator[Case]:
         )
         mean = weights.double()[labels].mean()
         yield Case(
-            f"{name}: mean weight of a picture", mean, 1.0, "over pictures, not over classes", tolerance=1e-5
+            f"{name}: mean weight of a picture",
+            mean,
+            1.0,
+            "over pictures, not over classes",
+            {
+                "that is one over the class's share, whose mean is the number of classes": present_classes,
+                "one over the count is a beginning; what must it be multiplied by?": present_classes
+                / sum(counts),
+            },
+            tolerance=1e-5,
         )
         total = weights.double() * torch.tensor(counts)
         present = total[torch.tensor(counts) > 0]
@@ -137,6 +153,33 @@ class _Memory:
         self._held -= 1
 
 
+def _wrong_gradients(
+    net: MultiTaskNet,
+    loss: Callable,
+    parts: list[tuple[Tensor, Tensor]],
+    penalty: TraceNormPenalty,
+    expected: tuple[Tensor, ...],
+) -> dict[str, list[Tensor]]:
+    """What every `.grad` would be after a known mistake, in the order of the parameters."""
+    weights, sizes = list(net.parameters()), [part[0].shape[1] for part in parts]
+    pull = torch.autograd.grad(penalty(net.stacks()), weights, materialize_grads=True)
+    each = [torch.autograd.grad(loss(part), weights, materialize_grads=True) for part in parts]
+    data = [whole - own for whole, own in zip(expected, pull, strict=True)]
+    summed = [sum(grads) for grads in zip(*each, strict=True)]
+    last, count = sizes[-1] / sum(sizes), len(parts)
+    rows = list(zip(data, pull, summed, each[-1], strict=True))
+    return {
+        "what `.grad` held before is still in it": [d + p + 7.0 for d, p, _, _ in rows],
+        "the penalty was added once per micro-batch": [d + count * p for d, p, _, _ in rows],
+        "the penalty is missing": [d for d, _, _, _ in rows],
+        "the penalty was divided by the number of pictures": [d + p / sum(sizes) for d, p, _, _ in rows],
+        "the penalty was divided by the number of parts": [d + p / count for d, p, _, _ in rows],
+        "the parts' means were summed, not averaged": [s + p for _, p, s, _ in rows],
+        "parts of unequal size were weighed alike": [s / count + p for _, p, s, _ in rows],
+        "only the last part's share is left": [last * own + p for _, p, _, own in rows],
+    }
+
+
 def _accumulation_cases(answer: Callable) -> Iterator[Case]:
     generator = torch.Generator().manual_seed(84)
     for name, sizes, gamma in (
@@ -163,18 +206,22 @@ def _accumulation_cases(answer: Callable) -> Iterator[Case]:
             whole + penalty(net.stacks()), list(net.parameters()), materialize_grads=True
         )
         parts = list(zip(pictures.split(sizes, 1), labels.split(sizes, 1), strict=True))
+        mistakes = _wrong_gradients(net, mean_loss, parts, penalty, expected)
         for p in net.parameters():
             p.grad = torch.full_like(p, 7.0)  # left behind by the step before
         memory = _Memory(mean_loss, max(sizes))
         answer(net, memory.loss, parts, penalty)
         if all(bool((p.grad == 7.0).all()) for p in net.parameters()):
             raise Unanswered("It changed no `.grad`.")
-        for (which, p), wanted in zip(net.named_parameters(), expected, strict=True):
+        for (which, p), wanted, *wrong in zip(
+            net.named_parameters(), expected, *mistakes.values(), strict=True
+        ):
             yield Case(
                 f"{name}: gradient of {which}",
                 p.grad,
                 wanted,
                 "it should be that of the mean loss over all pictures, plus gamma times the sub-gradient, once",
+                dict(zip(mistakes, wrong, strict=True)),
             )
         yield Case(
             f"{name}: pictures per task in the largest call of `loss`",
@@ -219,9 +266,29 @@ def _first_repetition(answer: Callable, count: int = 16) -> str:
     return ""
 
 
+def _seen_how_often(seen: list[int], count: int) -> str:
+    """In words, which pictures of a pass were not seen exactly once."""
+    strange = [i for i in seen if not 0 <= i < count]
+    never = [i for i in range(count) if i not in seen]
+    often = [i for i in range(count) if seen.count(i) > 1]
+    words = [
+        f"{word}: {', '.join(map(str, which[:4]))}{' ...' * (len(which) > 4)}"
+        for word, which in (("not there", strange), ("never", never), ("more than once", often))
+        if which
+    ]
+    return "; ".join(words) or "each once"
+
+
 def _order_cases(answer: Callable) -> Iterator[Case]:
     count, size, steps = 10, 4, 25  # 25 steps of 4 are ten whole passes over ten pictures
     state = torch.get_rng_state()
+    first = answer(0, count, size, 5)
+    yield Case(
+        "is the answer a tensor of integers?",
+        isinstance(first, Tensor) and not first.is_floating_point() and first.dtype != torch.bool,
+        True,
+        f"it is of type {first.dtype if isinstance(first, Tensor) else type(first).__name__}",
+    )
     forwards = [torch.as_tensor(answer(step, count, size, 5)) for step in range(steps)]
     yield Case(
         "shape of a batch", tuple(forwards[0].shape), (size,), "as many positions as the batch has pictures"
@@ -230,9 +297,9 @@ def _order_cases(answer: Callable) -> Iterator[Case]:
     passes = [stream[i : i + count] for i in range(0, len(stream), count)]
     for n, each in enumerate(passes):
         yield Case(
-            f"pictures of pass {n}, sorted",
-            torch.tensor(sorted(each)),
-            torch.arange(count),
+            f"pictures 0 to {count - 1} in pass {n}",
+            _seen_how_often(each, count),
+            "each once",
             "every picture once per pass, batches running across its end",
         )
     again = any(a == b for a, b in pairwise(passes))

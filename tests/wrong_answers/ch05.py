@@ -115,6 +115,28 @@ def reach_backwards_in_the_wrong_order(windows, unit, size):
     return _cut(first, last, size)
 
 
+def reach_without_the_padding(windows, unit, size):
+    field, jump, start = 1, 1, 0.0
+    for k, s, _ in windows:
+        field, start, jump = field + (k - 1) * jump, start + (k - 1) / 2 * jump, jump * s
+    centre = start + unit * jump
+    return _cut(centre - (field - 1) / 2, centre + (field - 1) / 2, size)
+
+
+def reach_in_floats(windows, unit, size):
+    field, jump, start = _follow(windows)
+    centre = start + unit * jump
+    return max(0.0, centre - (field - 1) / 2), min(size - 1.0, centre + (field - 1) / 2)
+
+
+def reach_that_uses_up_its_windows(windows, unit, size):
+    first = last = unit
+    while windows:
+        k, s, p = windows.pop()
+        first, last = first * s - p, last * s - p + k - 1
+    return _cut(first, last, size)
+
+
 # 5.3: batch norm folded into the convolution
 
 
@@ -150,6 +172,22 @@ def fold_along_the_channels(weight, gain, bias, mean, var, eps):
     factor = gain / (var + eps).sqrt()
     channels = factor.repeat(weight.shape[1])[: weight.shape[1]]
     return weight * channels[None, :, None, None], bias - mean * factor
+
+
+def fold_along_the_rows(weight, gain, bias, mean, var, eps):
+    factor = gain / (var + eps).sqrt()
+    return weight * factor[:, None], bias - mean * factor
+
+
+def fold_along_the_last_axis(weight, gain, bias, mean, var, eps):
+    factor = gain / (var + eps).sqrt()
+    return weight * factor, bias - mean * factor
+
+
+def fold_in_place(weight, gain, bias, mean, var, eps):
+    factor = gain / (var + eps).sqrt()
+    weight *= factor[:, None, None, None]
+    return weight, bias - mean * factor
 
 
 # 5.4: the penalty alone
@@ -206,6 +244,13 @@ def null_flickers_with_the_whole_step(lengths, steps, lr, gamma):
     return now.sum() / lengths.sum()
 
 
+def null_in_place(lengths, steps, lr, gamma):
+    before = lengths.sum()
+    for _ in range(steps):
+        lengths.sub_(lr * gamma).abs_()
+    return lengths.sum() / before
+
+
 WRONG = {
     "check_5_1": [
         ("the stem is not counted", stem_not_counted),
@@ -225,6 +270,9 @@ WRONG = {
         ("the stride counts for its own layer's field", reach_with_the_new_jump),
         ("k instead of k - 1", reach_with_whole_kernels),
         ("backwards, but from the first layer on", reach_backwards_in_the_wrong_order),
+        ("the padding forgotten", reach_without_the_padding),
+        ("numbers with a point", reach_in_floats),
+        ("the list of windows emptied on the way", reach_that_uses_up_its_windows),
     ],
     "check_5_3": [
         ("epsilon forgotten", fold_without_epsilon),
@@ -234,6 +282,9 @@ WRONG = {
         ("the mean not scaled", fold_with_the_bare_mean),
         ("the gain forgotten", fold_without_the_gain),
         ("channels scaled instead of filters", fold_along_the_channels),
+        ("rows scaled instead of filters", fold_along_the_rows),
+        ("columns scaled instead of filters", fold_along_the_last_axis),
+        ("the network's own kernel changed", fold_in_place),
     ],
     "check_5_4": [
         ("lengths become negative", null_linear),
@@ -245,5 +296,6 @@ WRONG = {
         ("the mean of the tasks' ratios", null_of_mean_ratios),
         ("all as long as the first", null_sees_equal_lengths),
         ("a length that cannot pay keeps still", null_flickers_with_the_whole_step),
+        ("right, but the lengths given are changed", null_in_place),
     ],
 }

@@ -51,6 +51,15 @@ def forgets_the_last_class(labels, classes):
     return weights / weights[labels].mean()
 
 
+def one_over_the_share(labels, classes):
+    return len(labels) * not_normalised(labels, classes)
+
+
+def half_precision(labels, classes):
+    weights = not_normalised(labels, classes)
+    return (weights / weights[labels].mean()).half()
+
+
 # 8.2: parameter groups
 
 
@@ -184,6 +193,20 @@ def scales_the_penalty_too(net, loss, parts, penalty):
         p.grad /= total
 
 
+def forgets_the_penalty(net, loss, parts, penalty):
+    _zero(net)
+    total = sum(map(_size, parts))
+    for part in parts:
+        (loss(part) * _size(part) / total).backward()
+
+
+def divides_everything_by_the_parts(net, loss, parts, penalty):
+    _zero(net)
+    total = sum(map(_size, parts))
+    for part in parts:
+        ((loss(part) * _size(part) / total) + penalty(net.stacks()) / len(parts) ** 2).backward()
+
+
 def whole_batch_at_once(net, loss, parts, penalty):
     _zero(net)
     inputs, labels = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
@@ -289,6 +312,25 @@ def in_order(step, count, size, seed):
     return torch.arange(step * size, (step + 1) * size) % count
 
 
+def _right(step, count, size, seed):
+    order = {}
+
+    def turn_of(turn):
+        if turn not in order:
+            order[turn] = torch.randperm(count, generator=_fresh(seed, turn))
+        return order[turn]
+
+    return _from_stream(step, count, size, turn_of)
+
+
+def in_floats(step, count, size, seed):
+    return _right(step, count, size, seed).float()
+
+
+def a_plain_list(step, count, size, seed):
+    return _right(step, count, size, seed).tolist()
+
+
 class Remembers:
     """A loader with a state: right in one pass forwards, wrong for any other order of calls."""
 
@@ -315,6 +357,8 @@ WRONG = {
         ("the square root of the right ratio", square_root),
         ("large classes get more", proportional),
         ("no weight for a last class without pictures", forgets_the_last_class),
+        ("one over the share, not divided by the number of classes", one_over_the_share),
+        ("right, but in half precision", half_precision),
     ],
     "check_8_2": [
         ("decay on everything", everything_decays),
@@ -336,6 +380,8 @@ WRONG = {
         ("gradient cleared between micro-batches", clears_between_micro_batches),
         ("penalty first, then cleared", clears_after_the_penalty),
         ("penalty divided by the batch size", scales_the_penalty_too),
+        ("no penalty at all", forgets_the_penalty),
+        ("penalty in every loss, and divided once too often", divides_everything_by_the_parts),
         ("puts the batch together again", whole_batch_at_once),
         ("one backward over all parts", one_backward_for_all),
         ("all losses first, then backward one by one", backward_after_all_losses),
@@ -355,6 +401,8 @@ WRONG = {
         ("one order, turned round every pass", turned_every_pass),
         ("one order, a constant added every pass", shifted_every_pass),
         ("no shuffling at all", in_order),
+        ("positions with a point", in_floats),
+        ("a list instead of a tensor", a_plain_list),
         ("keeps a state between calls", Remembers()),
     ],
 }
