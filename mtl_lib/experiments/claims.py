@@ -344,7 +344,7 @@ class Verdict:
             return self.claim.untestable or self.claim.checked or elsewhere
         if self.kind == EXPLAINED:
             failing = [each for each in self.control if each.kind != REPRODUCED]
-            return f"{failing[0]}, so {self.claim.because}"
+            return f"{failing[0]}; not ruled out: {self.claim.because}"
         if self.kind == MISSING:
             lacking = [str(each.contrast) for each in (*self.tests, *self.control) if each.kind == MISSING]
             return f"{lacking[0]}" + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
