@@ -61,6 +61,8 @@ def test_not_measured_may_stand_until_something_is_recorded(folder):
     assert found[0].expected.startswith("+2.2 ±") and corrected.startswith("+2.2 ±")
     found, corrected = numbers_in("+1.0 ± 0.1" + mark.format("tucker"), "here", folder)
     assert found[0].text != found[0].expected and corrected.startswith("not measured<")
+    of_one_seed = mark.format("single").replace(" absent", " seed=0 absent")
+    assert numbers_in("not measured" + of_one_seed, "here", folder)[0][0].expected == "not measured"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ count      differences above 0 of all    4 of 5
 ========== ============================= ==========
 
 with ``digits=`` after the point (1).  Without options: ``mean_sd``.  ``absent=ok`` lets "not measured" stand for a number
-as long as nothing is recorded for it.  What stands before the comment must be
+as long as fewer than two seeds are recorded for it.  What stands before the comment must be
 what the ledger says, else the check fails; ``--write`` puts it right.
 """
 
@@ -87,6 +87,8 @@ def value(query: str, folder: Path | None = None) -> str:
         return NOTHING
     first = per_seed(fields.get("method"))
     result: Spread = paired(first, per_seed(other)) if other else spread(list(first.values()))
+    if absent and result.n == 1:
+        return NOTHING  # of one run there is no spread, and nothing to compare it with
     sign = "+" if other else ""
     return SHOWN[show](result, lambda x: f"{x:{sign if x is not result.sd else ''}.{digits}f}")
 
