@@ -11,7 +11,6 @@ not zero yet, in every layer: :func:`taken` and :func:`null_tndr`.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor
 
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import DataError
-from mtl_lib.ledger import HOME, Entry, _fetch, default_folder
 from mtl_lib.regularisers import strength
 from mtl_lib.schedules import learning_rate
 from mtl_lib.sharing_measures import as_rows, task_cosine
@@ -177,32 +175,6 @@ class SharingCurve:
                     f"{name} does not have {len(steps)} steps of {len(layers)} layers: {part.shape}"
                 )
         return cls(layers, steps, **parts)
-
-
-def recorded_curve(entry: Entry, folder: Path | None = None) -> SharingCurve:
-    """Return the curve that lies beside a recorded run.
-
-    Parameters
-    ----------
-    entry : Entry
-        From :func:`mtl_lib.ledger.read`.
-    folder : Path, optional
-        The ledger's folder; by default that of this checkout, and without one the book's repository.
-
-    Raises
-    ------
-    DataError
-        If the run has no curve, or its file is missing or damaged.
-    """
-    if "curve" not in entry.files:
-        raise DataError(f"{entry.experiment}/{entry.method}, seed {entry.seed}, has no curve beside it")
-    folder, name = default_folder() if folder is None else folder, entry.files["curve"]
-    if folder is None:
-        return SharingCurve.from_json(json.loads(_fetch(HOME + name)))
-    path = Path(folder) / name
-    if not path.is_file():
-        raise DataError("this file of a recorded run is missing; get the book's data again", path)
-    return SharingCurve.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def taken(config: TrainConfig, steps: int | None = None) -> float:

@@ -24,11 +24,13 @@ from mtl_lib.experiments.tndr import (
     looks,
     null_run,
     profile,
+    recorded_curve,
     scale,
     stages,
     summary,
     watch,
 )
+from mtl_lib.ledger import Entry
 from mtl_lib.run_folder import LAST, read_log
 from mtl_lib.sharing_curves import SharingCurve, null_tndr, snapshot, taken
 from mtl_lib.train import fit
@@ -172,6 +174,19 @@ def test_a_damaged_curve_is_refused():
         SharingCurve.of([])
     with pytest.raises(DataError, match="'b' is zero"):
         SharingCurve.of([(0, snapshot({"a": [torch.ones(2)], "b": [torch.zeros(2)]}))])
+
+
+def test_a_recorded_curve_is_read_back_and_a_missing_one_is_named(tmp_path):
+    curve = SharingCurve.of([(0, snapshot({"a": list(torch.ones(2, 3))}))])
+    entry = Entry(
+        experiment="tndr", method="laf", seed=0, tier="open", budget="cpu", metrics={}, config={}, device="CPU",
+        seconds=1.0, memory=1.0, code="0", files={"curve": "tndr/it.json"},
+    )  # fmt: skip
+    with pytest.raises(DataError, match="missing"):
+        recorded_curve(entry, tmp_path)
+    (tmp_path / "tndr").mkdir()
+    (tmp_path / "tndr" / "it.json").write_text(curve.to_json())
+    assert recorded_curve(entry, tmp_path).tndr.tolist() == [[1.0]]
 
 
 # Runs with data

@@ -19,6 +19,8 @@ from mtl_lib.config import TrainConfig
 from mtl_lib.devices import peak_memory
 from mtl_lib.experiments.base import Experiment, Job, Outcome
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, device_name, run_config, run_faces
+from mtl_lib.experiments.recorded import file_of
+from mtl_lib.ledger import Entry
 from mtl_lib.regularisers import make_regulariser
 from mtl_lib.run import Run
 from mtl_lib.run_folder import read_log
@@ -178,6 +180,24 @@ def curve_of(log: Sequence[Mapping[str, Any]]) -> SharingCurve:
         if line["event"] == "sharing"
     ]
     return SharingCurve.of(snapshots)
+
+
+def recorded_curve(entry: Entry, folder: Path | None = None) -> SharingCurve:
+    """Return the curve that lies beside a recorded run.
+
+    Parameters
+    ----------
+    entry : Entry
+        From :func:`mtl_lib.ledger.read`.
+    folder : Path, optional
+        The ledger's folder; see :func:`mtl_lib.experiments.recorded.file_of`.
+
+    Raises
+    ------
+    DataError
+        If the run has no curve, or its file is missing or damaged.
+    """
+    return SharingCurve.from_json(file_of(entry, "curve", folder))
 
 
 def null_run(config: TrainConfig) -> tuple[SharingCurve, np.ndarray]:
