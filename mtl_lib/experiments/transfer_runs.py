@@ -233,6 +233,7 @@ def defaults() -> dict[str, Any]:
 
     Examples
     --------
+    >>> import json
     >>> json.dumps(defaults())[:20]
     '{"train": {"budget":'
     """

@@ -37,6 +37,7 @@ def recut(images: UInt8[Tensor, "N 1 S S"], side: int, top: int) -> Float[Tensor
 
     Examples
     --------
+    >>> import torch
     >>> recut(torch.randint(0, 255, (2, 1, 8, 8), dtype=torch.uint8), 6, 2).shape
     torch.Size([2, 1, 8, 8])
     """
