@@ -28,7 +28,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE5,
         TABLE6_SEARCH,
         TABLE6,
-        FAILURE_EXPERIMENT,
         TRANSFER_SEARCH,
         TABLE7,
         TRANSFER_CURVE,

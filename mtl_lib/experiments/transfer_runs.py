@@ -125,7 +125,7 @@ def transfer_config(
         "source": source,
         "start": {"source": chosen.source, "from": chosen.from_task, "joint": chosen.joint},
         "train": TrainConfig.for_budget(budget, **settings).to_dict(),
-        "data": data_settings(tier, budget),
+        "data": data_settings(tier, budget, seed),
         "target": {"name": target, "size": scale["size"], "folds": folds or scale.get("folds")},
     }
 

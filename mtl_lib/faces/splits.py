@@ -30,7 +30,9 @@ def split_by_person(
     fractions : sequence of float
         Sizes of the parts; they sum to 1.
     seed : int
-        Another seed is another split.
+        Of the order among people who bring equally much, and of choices among equally needy parts.  Where all bring
+        nearly the same, as in a rendered set, two seeds can put most people into the same parts: draw other people
+        instead.
 
     Returns
     -------
