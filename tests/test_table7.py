@@ -1,5 +1,6 @@
 """Table 7's folds, its pairing, and its sources that have never met the people they are tested on."""
 
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -29,7 +30,11 @@ from mtl_lib.experiments.transfer_runs import STARTS, transfer_config
 from mtl_lib.experiments.transfer_sets import FOLDS, TARGETS, source_sets, target_folds, with_roles
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
+from mtl_lib.faces.twins import ckplus as ckplus_twin
+from mtl_lib.faces.twins import oulu as oulu_twin
 from mtl_lib.ledger import Entry, record
+
+TWINS = (ckplus_twin, oulu_twin)
 
 
 def entry(method, seed, experiment="table7", **metrics):
@@ -125,18 +130,46 @@ def searched(best, tmp_path):
     return entries
 
 
-def test_rates_are_chosen_for_trained_and_for_random_weights(tmp_path):
-    entries = searched({"single": 0.03, "scratch": 0.1}, tmp_path)
+BEST = {"single": 0.06, "landmarks": 0.2, "shuffled": 0.02, "scratch": 0.2}
+
+
+def test_every_kind_of_start_has_its_own_rate_and_the_papers_rows_have_one(tmp_path):
+    entries = searched(BEST, tmp_path)
     rates = chosen_rates(entries)
     assert set(rates) == set(STARTS)
-    assert {name for name, rate in rates.items() if rate == 0.1} == {"scratch", "scratch,joint"}
-    with pytest.raises(DataError, match="lacks single.0.03"):
-        chosen_rates([each for each in entries if each.method != "single.0.03"])
+    assert {name for name, rate in rates.items() if rate == 0.2} == {
+        "scratch", "scratch,joint", "scratch,long", "landmarks",
+    }  # fmt: skip
+    assert {name for name, rate in rates.items() if rate == 0.02} == {"shuffled"}
+    with pytest.raises(DataError, match="lacks single.0.06"):
+        chosen_rates([each for each in entries if each.method != "single.0.06"])
+
+
+def test_sources_are_weaker_than_any_face_of_the_twins():
+    for budget in ("smoke", "cpu", "t4", "full"):
+        found = transfer_config("synthetic", budget, 0, "ckplus", "laf", 0.06)["data"]["intensity"]
+        assert found[1] <= min(
+            inspect.signature(twin.write).parameters["intensity"].default[0] for twin in TWINS
+        )
+        assert transfer_config("open", budget, 0, "photographs", "laf", 0.06)["data"] == {}
+
+
+def test_longer_and_plain_starts_differ_from_their_twin_in_one_thing():
+    def train(start):
+        return transfer_config("synthetic", "cpu", 0, "ckplus", start, 0.06)["train"]
+
+    def different(a, b):
+        return {key for key in a if a[key] != b[key]}
+
+    assert different(train("scratch"), train("scratch,long")) == {"steps", "validate_every"}
+    assert train("scratch,long")["steps"] == 4 * train("scratch")["steps"]
+    assert different(train("laf+ada"), train("laf+ada,plain")) == {"expression_augment"}
+    assert train("laf+ada")["expression_augment"] == "crop"
 
 
 @pytest.mark.parametrize("budget", ["smoke", "cpu", "t4", "full"])
 def test_jobs_are_different_and_the_control_differs_in_the_labels_alone(budget, tmp_path):
-    for each in searched({"single": 0.03, "scratch": 0.1}, tmp_path):
+    for each in searched(BEST, tmp_path):
         record(replace(each, budget=budget, seed=101), tmp_path)
     for list_jobs in (search_jobs, table_jobs, curve_jobs):
         jobs = list_jobs("synthetic", budget, [0, 1], tmp_path)
