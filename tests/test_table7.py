@@ -26,7 +26,7 @@ from mtl_lib.experiments.table7 import (
     table7_text,
     table_jobs,
 )  # fmt: skip
-from mtl_lib.experiments.transfer_runs import STARTS, transfer_config
+from mtl_lib.experiments.transfer_runs import STARTS, run_transfer, transfer_config
 from mtl_lib.experiments.transfer_sets import FOLDS, TARGETS, source_sets, target_folds, with_roles
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
@@ -206,3 +206,21 @@ def test_targets_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="--root"):
         transfer_sets.load_target("ckplus", "paper", 48, tmp_path, None, "full")
     json.dumps(transfer_config("paper", "full", 0, "ckplus", "laf+ada,joint", 0.03))
+
+
+def test_those_who_hold_the_sets_run_the_table_by_naming_a_folder(tmp_path):
+    """The targets are read from the folder; the source is rendered, as nobody can hold LSEMSW."""
+    root = tmp_path / "held"
+    root.mkdir()
+    ckplus_twin.write(root / "CK+", size=100, seed=3, pixels=64, frames=2)
+    oulu_twin.write(
+        root / "Oulu-CASIA", size=90, seed=3, pixels=80, frames=3, lightings=("Strong", "Weak"), original=None
+    )
+    job = Job(
+        experiment="table7", method="ckplus.single", seed=0, tier="paper", budget="smoke",
+        config=transfer_config("paper", "smoke", 0, "ckplus", "single", 0.06, folds=1),
+    )  # fmt: skip
+    found = run_transfer(job, tmp_path / "work" / "table7" / job.slug, root, "cpu").metrics
+    assert {"accuracy", "fold_1"} <= set(found) and not {"fold_2", "weak_accuracy"} & set(found)
+    other = transfer_sets.load_target("oulu", "paper", 32, tmp_path, root, None)
+    assert len(set(other.faces.persons)) == 5 and set(other.weak.persons) == set(other.faces.persons)

@@ -15,8 +15,15 @@ from filelock import FileLock
 from mtl_lib.config import TrainConfig
 from mtl_lib.evaluate import evaluate, load_run
 from mtl_lib.experiments.base import Job, Outcome
-from mtl_lib.experiments.face_runs import SCALES, data_settings, device_name, face_sets
-from mtl_lib.experiments.transfer_sets import FOLDS, load_target, source_sets, target_folds, with_roles
+from mtl_lib.experiments.face_runs import SCALES, data_settings, device_name
+from mtl_lib.experiments.transfer_sets import (
+    FOLDS,
+    faces_of,
+    load_target,
+    source_sets,
+    target_folds,
+    with_roles,
+)
 from mtl_lib.finetune import finetune
 from mtl_lib.ledger import config_hash
 from mtl_lib.train import fit
@@ -125,6 +132,8 @@ def transfer_config(
     (None, 'crop', ['expression'])
     >>> config["data"]["intensity"]
     [0.2, 0.8]
+    >>> transfer_config("paper", "cpu", 3, "ckplus", "laf", 0.05)["data"] == config["data"]  # nobody has LSEMSW
+    True
     """
     scale, chosen = SCALE[budget], STARTS[start]
     common = {key: value for key, value in SCALES[budget].items() if key != "per_class"}
@@ -139,7 +148,7 @@ def transfer_config(
     steps = scale["steps"] * chosen.times
     settings = {**common, "steps": steps, "validate_every": steps, "lr": lr, **own}
     settings |= {"fractions": fractions, "expression_augment": chosen.augment, "per_class": per_class}
-    data = data_settings(tier, budget, seed)
+    data = data_settings(tier if tier == "open" else "synthetic", budget, seed)
     if data:
         data |= {"intensity": list(SUBTLE)}
     return {
@@ -222,7 +231,7 @@ def run_transfer(
     for number, fold in enumerate(parts, 1):
         sets = {"expression": with_roles(target.faces, fold.test)}
         if "landmarks" in config.tasks:
-            sets["landmarks"] = face_sets(job, root)["landmarks"]
+            sets["landmarks"] = faces_of(job, root)["landmarks"]
         out = workspace / f"fold{number}"
         about_fit = {"out": out, "accelerator": accelerator, "progress": False}
         if source is None:
