@@ -8,6 +8,7 @@ import nbformat
 import yaml
 
 from mtl_lib.ledger import read
+from tools.drawn_face import FIGURE, PAGE, drawn_face
 from tools.execute import Outcome, code_cells
 
 COPIED = ("_config.yml", "_toc.yml", "references.bib", "_static", "_ext")
@@ -110,3 +111,5 @@ def stage(root: Path, target: Path, store: Path, outcomes: list[Outcome], budget
     (target / RUN_TIMES).parent.mkdir(exist_ok=True)
     (target / RUN_TIMES).write_text(run_times(outcomes, budget), encoding="utf-8")
     (target / RECORDED_RUNS).write_text(recorded_runs(root / LEDGER), encoding="utf-8")
+    if PAGE in pages(root):
+        (target / FIGURE).write_bytes(drawn_face(root, store))
