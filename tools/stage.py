@@ -87,7 +87,7 @@ def recorded_runs(folder: Path) -> str:
             f"| {max(run.memory for run in runs):.0f} |\n"
         )
     return (
-        "| experiment | faces | budget | runs | methods | seeds | device | minutes in all | most memory, MB |\n"
+        "| experiment | faces | budget | runs | methods | seeds | device | minutes in all | most memory, MiB |\n"
         f"|---|---|---|---:|---:|---:|---|---:|---:|\n{rows}"
     )
 
