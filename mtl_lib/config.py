@@ -107,7 +107,10 @@ class TrainConfig:
     expression_weight, landmark_weight : float
         Weights of the tasks' losses (not stated).
     landmark_loss : {"l1", "l2"}
-        On whitened coordinates (paper: l1).
+        On the targets (paper: l1).
+    landmark_targets : {"coordinate", "shape"}
+        What the network is to put out (paper: "whitened").  Every coordinate with mean 0 and spread 1; or
+        the principal coordinates of the training shapes, uncorrelated as well (:mod:`mtl_lib.landmark_whitening`).
     class_weights : {"none", "sqrt", "balanced"}
         Weight of each class in the cross-entropy: 1, or one over the (square root of the) class's share.
     expression_augment, landmark_augment : {"none", "flip", "crop", "full"}
@@ -199,6 +202,7 @@ class TrainConfig:
     expression_weight: float = 1.0
     landmark_weight: float = 10.0
     landmark_loss: Literal["l1", "l2"] = "l1"
+    landmark_targets: Literal["coordinate", "shape"] = "coordinate"
     class_weights: Literal["none", "sqrt", "balanced"] = "balanced"
     expression_augment: Literal["none", "flip", "crop", "full"] = "flip"
     landmark_augment: Literal["none", "flip", "crop", "full"] = "full"
