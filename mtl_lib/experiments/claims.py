@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_lib.errors import DataError
+from mtl_lib.experiments.recorded import PAPER, paper_text
 
-CLAIMS = Path(__file__).parents[2] / "data" / "paper" / "claims.toml"
+CLAIMS = PAPER / "claims.toml"
 
 TEST = re.compile(
     r"(?P<experiment>\S+) (?P<metric>\S+): (?P<method>\S+) (?P<sign>[<>=]) (?P<other>\S+)(?: \+- (?P<margin>\S+))?"
@@ -161,10 +162,8 @@ def read_claims(path: Path | None = None) -> list[Claim]:
     table4 accuracy: laf > single 5.04
     """
     path = CLAIMS if path is None else path
-    if not path.is_file():
-        raise DataError("the paper's claims are not here; work in a checkout of the book", path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(paper_text(path.name, path.parent))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"no TOML ({error})", path) from None
     found: list[Claim] = []

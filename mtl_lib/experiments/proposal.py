@@ -6,6 +6,7 @@ pinned, by proximal steps.  It meets each rival at the tuned settings of Table 4
 must be clear when held to all of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,8 +91,9 @@ def meetings(
 
 
 def _own(variation: Variation, table: Sequence[Entry]) -> dict[str, float]:
-    """The value of the varied setting that each arm of Table 4 has."""
-    return {entry.method: entry.config["train"][variation.setting] for entry in table}
+    """The value of the varied setting that each arm of Table 4 has; None, no limit, is infinite."""
+    values = {entry.method: entry.config["train"][variation.setting] for entry in table}
+    return {method: math.inf if value is None else float(value) for method, value in values.items()}
 
 
 def _difference(first: Mapping[int, float] | None, second: Mapping[int, float] | None) -> Spread | None:
@@ -125,7 +127,7 @@ class Count:
 
     def __str__(self) -> str:
         return (
-            f"{self.of} contrasts: {self.better} clearly better, {self.worse} clearly worse"
+            f"{self.of} contrast{'' if self.of == 1 else 's'}: {self.better} clearly better, {self.worse} clearly worse"
             f" (by chance {self.by_chance:.1f} each);"
             f" held to all together {self.better_together} and {self.worse_together}"
         )
@@ -145,7 +147,7 @@ def count(found: Sequence[Meeting], level: float = 0.95) -> Count:
     --------
     >>> from mtl_lib.seeds import spread
     >>> print(count([Meeting("as tuned", "laf", "nme", spread([-1.0, -1.1, -0.9]))]))
-    1 contrasts: 1 clearly better, 0 clearly worse (by chance 0.0 each); held to all together 1 and 0
+    1 contrast: 1 clearly better, 0 clearly worse (by chance 0.0 each); held to all together 1 and 0
     """
     kept = holm([each.difference.p for each in found], level)
     clear = [each.difference.p < 1 - level for each in found]
