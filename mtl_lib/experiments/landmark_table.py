@@ -6,7 +6,7 @@ from mtl_lib.experiments.recorded import cell, difference_cell, values_of
 from mtl_lib.ledger import Entry
 
 ROWS = (
-    "mean_shape", "single", "single_l2", "hard", "norm_only", "laf", "laf+placebo", "laf+ada", "laf+ada_l2",
+    "mean_shape", "single", "single_l2", "single_shape", "hard", "norm_only", "laf", "laf+placebo", "laf+ada", "laf+ada_l2",
 )  # fmt: skip
 """In the order in which they are printed."""
 

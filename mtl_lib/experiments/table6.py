@@ -39,6 +39,7 @@ UNTUNED = {"gamma": 0.02, "ada": 0.1, "landmark_weight": 10.0}
 ARMS: dict[str, dict[str, Any]] = {
     "single": {"arm": "single", "tasks": ("landmarks",)},
     "single_l2": {"arm": "single", "tasks": ("landmarks",), "landmark_loss": "l2"},
+    "single_shape": {"arm": "single", "tasks": ("landmarks",), "landmark_targets": "shape"},
     "hard": {"arm": "hard4_private"},
     "laf": {"arm": "laf"},
     "norm_only": {"arm": "norm_only", "like": "laf"},
