@@ -54,12 +54,8 @@ def verdict_html(kind: str, where: str = "") -> str:
 
 def _rows(each: Verdict) -> str:
     def row(name: str, judged: Judged) -> str:
-        found = judged.difference
-        numbers = ""
-        if found is not None:
-            numbers = f": {found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f}, {found.n} seeds)"
-        text = f"{numbers}: {judged.kind}"
-        return f"<li>{name} <code>{escape(str(judged.contrast))}</code>{escape(text)}</li>"
+        contrast = str(judged.contrast)
+        return f"<li>{name} <code>{escape(contrast)}</code>{escape(str(judged).removeprefix(contrast))}</li>"
 
     tests = [row("test", judged) for judged in each.tests]
     return "".join([*tests, *(row("control", judged) for judged in each.control)])
@@ -80,9 +76,9 @@ def _claim(each: Mapping[str, Verdict]) -> str:
     paper = f" The paper: {escape(claim.paper)}." if claim.paper else ""
     body = [f"<p>{escape(claim.where)}.{paper}</p>"]
     for tier, verdict in tested.items():
+        but = f" Not ruled out: {escape(claim.because)}." if verdict.kind == EXPLAINED else ""
         body.append(
-            f"<p>On {TIER_WORDS[tier]}: <strong>{verdict.kind}</strong>. {escape(verdict.reason)}</p>"
-            f"<ul>{_rows(verdict)}</ul>"
+            f"<p>On {TIER_WORDS[tier]}: <strong>{verdict.kind}</strong>.{but}</p><ul>{_rows(verdict)}</ul>"
         )
     if not tested:
         body.append(f"<p>{escape(next(iter(each.values())).reason)}</p>")
@@ -121,9 +117,10 @@ def scorecard_html(found: Mapping[str, Sequence[Verdict]]) -> str:
     Examples
     --------
     >>> from mtl_lib.experiments.verdicts import verdicts
-    >>> html = scorecard_html({"open": verdicts("open")})
-    >>> html.count("<details"), html.count("<select")
-    (53, 1)
+    >>> found = verdicts("open")
+    >>> html = scorecard_html({"open": found})
+    >>> html.count("<details") == len(found), html.count("<select")
+    (True, 1)
     """
     tiers = list(found)
     each = [dict(zip(tiers, row, strict=True)) for row in zip(*found.values(), strict=True)]
