@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 from toy_faces import toy_sets
 
-from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.experiments import transfer_sets
+from mtl_lib.errors import ConfigError, DataError, Interrupted
+from mtl_lib.experiments import transfer_runs, transfer_sets
 from mtl_lib.experiments.base import Job
 from mtl_lib.experiments.table7 import (
     RATES,
@@ -30,6 +30,7 @@ from mtl_lib.experiments.transfer_sets import FOLDS, TARGETS, source_sets, targe
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
 from mtl_lib.ledger import Entry, record
+from mtl_lib.train import FitResult
 
 
 def entry(method, seed, experiment="table7", **metrics):
@@ -173,3 +174,14 @@ def test_targets_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="--root"):
         transfer_sets.load_target("ckplus", "paper", 48, tmp_path, None, "full")
     json.dumps(transfer_config("paper", "full", 0, "ckplus", "laf+ada,joint", 0.03))
+
+
+def test_half_a_source_is_no_source(tmp_path, monkeypatch):
+    """A signal while the source trains must end the job: fine-tuning would start from what there is."""
+    half = FitResult(tmp_path, 1, False, -1, {}, 1.0, 1.0, {}, 1.0, signal=15)
+    monkeypatch.setattr(transfer_runs, "fit", lambda *a, **k: half)
+    monkeypatch.setattr(transfer_runs, "source_sets", lambda *a: toy_sets())
+    config = transfer_config("synthetic", "smoke", 0, "ckplus", "laf", 0.05)
+    job = Job(experiment="demo", method="laf", seed=0, tier="synthetic", budget="smoke", config=config)
+    with pytest.raises(Interrupted):
+        transfer_runs.train_source(job, tmp_path, None, "cpu")
