@@ -131,7 +131,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def start_memory_record(device: torch.device) -> float:
-    """Begin to watch for the peak of memory, and return what is held now, in MB.
+    """Begin to watch for the peak of memory, and return what is held now, in MiB.
 
     On a GPU that is what PyTorch has allocated, on the CPU the memory of the process.  Linux can forget an
     older peak of the process; elsewhere :func:`peak_memory` is the peak since the process began.
@@ -151,7 +151,7 @@ def start_memory_record(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return the peak memory in MB: allocated on the GPU, or else of the whole process.
+    """Return the peak memory in MiB: allocated on the GPU, or else of the whole process.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def _status(name: str) -> float | None:
-    """A line of Linux's account of this process, in MB; None where there is no such thing."""
+    """A line of Linux's account of this process, in MiB; None where there is no such thing."""
     with contextlib.suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith(name):

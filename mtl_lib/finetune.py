@@ -84,7 +84,8 @@ def finetune(
         If the source does not fit the new networks, or ``out`` was started from another one.
     """
     out = Path(out)
-    path, tensors, about = _trunks(Path(source), config, starts, which)
+    path = Path(source) / CHECKPOINTS.get(which, which)
+    tensors, about = carried_over(source, config, starts=starts, which=which)
     if (out / LAST).exists():
         started = out / STARTED
         before = json.loads(started.read_text(encoding="utf-8")) if started.is_file() else None
@@ -113,10 +114,47 @@ def finetune(
     return fit(config, sets, out=out, resume=True, accelerator=accelerator, progress=progress)
 
 
-def _trunks(
-    source: Path, config: TrainConfig, starts: Mapping[str, str], which: str
-) -> tuple[Path, dict[str, Tensor], dict]:
-    """The weights that are taken over, by their names in the new networks, and where they come from."""
+def carried_over(
+    source: str | os.PathLike,
+    config: TrainConfig,
+    *,
+    starts: Mapping[str, str] = SAME_TASK,
+    which: str = "best",
+) -> tuple[dict[str, Tensor], dict]:
+    """Return what new networks take over from an earlier run: all of a trunk, and nothing of a head.
+
+    Parameters
+    ----------
+    source, config, starts, which
+        As for :func:`finetune`.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Kernels, scales, shifts and running statistics, by their names in the new networks.
+    dict
+        Run, hash, step and tasks that they come from.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        As :func:`finetune`; that the shapes fit is seen there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mtl_lib.faces.synthetic import synthetic_set
+    >>> from mtl_lib.train import fit
+    >>> faces = {"expression": synthetic_set(60, size=32, seed=0)}
+    >>> small = {"pixels": 32, "width": 2, "blocks": (1, 1, 1, 1), "steps": 1, "batch_size": 4, "validate_every": 1}
+    >>> config = TrainConfig(tasks=("expression",), sharing="single", ada=0.0, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = fit(config, faces, out=f"{folder}/run", accelerator="cpu", progress=False)
+    ...     tensors, about = carried_over(f"{folder}/run", config)
+    >>> about["step"], any("running_mean" in name for name in tensors), any("heads" in name for name in tensors)
+    (1, True, False)
+    """
+    source = Path(source)
     if which not in CHECKPOINTS:
         raise ConfigError(f"the checkpoint is {which!r}; it must be one of {', '.join(CHECKPOINTS)}")
     path = source / CHECKPOINTS[which]
@@ -153,4 +191,4 @@ def _trunks(
             if name.startswith(start)
         }
     about = {"run": source.name, "hash": meta["hash"], "step": meta["step"], "starts": dict(starts)}
-    return path, tensors, about
+    return tensors, about

@@ -56,9 +56,9 @@ class FitResult:
     seconds : float
         Time spent in this call.
     memory : float
-        Peak memory in MB: of the GPU if there is one, else of the process.
+        Peak memory in MiB: of the GPU if there is one, else of the process.
     predicted : dict of str to float
-        What was expected before the start: ``memory`` in MB, ``seconds_per_step``.
+        What was expected before the start: ``memory`` in MiB, ``seconds_per_step``.
     seconds_per_step : float
         What a step took.
     """
@@ -78,8 +78,8 @@ class FitResult:
         measures = ", ".join(f"{name} {value:.1f}" for name, value in self.validation.items())
         step, expected = self.seconds_per_step, self.predicted["seconds_per_step"]
         return (
-            f"{self.out}: step {self.step}, {state}; {self.seconds / 60:.1f} min, {self.memory:.0f} MB\n"
-            f"a step took {step:.3g} s, {expected:.3g} s were expected; {self.predicted['memory']:.0f} MB"
+            f"{self.out}: step {self.step}, {state}; {self.seconds / 60:.1f} min, {self.memory:.0f} MiB\n"
+            f"a step took {step:.3g} s, {expected:.3g} s were expected; {self.predicted['memory']:.0f} MiB"
             " were expected\n"
             f"best on validation at step {self.best_step}: {measures}"
         )
@@ -262,7 +262,7 @@ def loop(
     bar = tqdm(total=config.steps, initial=run.step, disable=not progress, unit="step", mininterval=1.0)
     with bar:
         seconds = run.predicted["seconds_per_step"] * (config.steps - run.step)
-        run.tell(bar, f"expected: {seconds / 60:.1f} minutes, {run.predicted['memory']:.0f} MB")
+        run.tell(bar, f"expected: {seconds / 60:.1f} minutes, {run.predicted['memory']:.0f} MiB")
         halt = False
         while not run.done() and not halt:
             found = train_step(run)

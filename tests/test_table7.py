@@ -1,5 +1,6 @@
 """Table 7's folds, its pairing, and its sources that have never met the people they are tested on."""
 
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -25,11 +26,15 @@ from mtl_lib.experiments.table7 import (
     table7_text,
     table_jobs,
 )  # fmt: skip
-from mtl_lib.experiments.transfer_runs import STARTS, transfer_config
+from mtl_lib.experiments.transfer_runs import STARTS, run_transfer, transfer_config
 from mtl_lib.experiments.transfer_sets import FOLDS, TARGETS, source_sets, target_folds, with_roles
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
+from mtl_lib.faces.twins import ckplus as ckplus_twin
+from mtl_lib.faces.twins import oulu as oulu_twin
 from mtl_lib.ledger import Entry, record
+
+TWINS = (ckplus_twin, oulu_twin)
 
 
 def entry(method, seed, experiment="table7", **metrics):
@@ -125,18 +130,46 @@ def searched(best, tmp_path):
     return entries
 
 
-def test_rates_are_chosen_for_trained_and_for_random_weights(tmp_path):
-    entries = searched({"single": 0.03, "scratch": 0.1}, tmp_path)
+BEST = {"single": 0.06, "landmarks": 0.2, "shuffled": 0.02, "scratch": 0.2}
+
+
+def test_every_kind_of_start_has_its_own_rate_and_the_papers_rows_have_one(tmp_path):
+    entries = searched(BEST, tmp_path)
     rates = chosen_rates(entries)
     assert set(rates) == set(STARTS)
-    assert {name for name, rate in rates.items() if rate == 0.1} == {"scratch", "scratch,joint"}
-    with pytest.raises(DataError, match="lacks single.0.03"):
-        chosen_rates([each for each in entries if each.method != "single.0.03"])
+    assert {name for name, rate in rates.items() if rate == 0.2} == {
+        "scratch", "scratch,joint", "scratch,long", "landmarks",
+    }  # fmt: skip
+    assert {name for name, rate in rates.items() if rate == 0.02} == {"shuffled"}
+    with pytest.raises(DataError, match="lacks single.0.06"):
+        chosen_rates([each for each in entries if each.method != "single.0.06"])
+
+
+def test_sources_are_weaker_than_any_face_of_the_twins():
+    for budget in ("smoke", "cpu", "t4", "full"):
+        found = transfer_config("synthetic", budget, 0, "ckplus", "laf", 0.06)["data"]["intensity"]
+        assert found[1] <= min(
+            inspect.signature(twin.write).parameters["intensity"].default[0] for twin in TWINS
+        )
+        assert transfer_config("open", budget, 0, "photographs", "laf", 0.06)["data"] == {}
+
+
+def test_longer_and_plain_starts_differ_from_their_twin_in_one_thing():
+    def train(start):
+        return transfer_config("synthetic", "cpu", 0, "ckplus", start, 0.06)["train"]
+
+    def different(a, b):
+        return {key for key in a if a[key] != b[key]}
+
+    assert different(train("scratch"), train("scratch,long")) == {"steps", "validate_every"}
+    assert train("scratch,long")["steps"] == 4 * train("scratch")["steps"]
+    assert different(train("laf+ada"), train("laf+ada,plain")) == {"expression_augment"}
+    assert train("laf+ada")["expression_augment"] == "crop"
 
 
 @pytest.mark.parametrize("budget", ["smoke", "cpu", "t4", "full"])
 def test_jobs_are_different_and_the_control_differs_in_the_labels_alone(budget, tmp_path):
-    for each in searched({"single": 0.03, "scratch": 0.1}, tmp_path):
+    for each in searched(BEST, tmp_path):
         record(replace(each, budget=budget, seed=101), tmp_path)
     for list_jobs in (search_jobs, table_jobs, curve_jobs):
         jobs = list_jobs("synthetic", budget, [0, 1], tmp_path)
@@ -173,3 +206,21 @@ def test_targets_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="--root"):
         transfer_sets.load_target("ckplus", "paper", 48, tmp_path, None, "full")
     json.dumps(transfer_config("paper", "full", 0, "ckplus", "laf+ada,joint", 0.03))
+
+
+def test_those_who_hold_the_sets_run_the_table_by_naming_a_folder(tmp_path):
+    """The targets are read from the folder; the source is rendered, as nobody can hold LSEMSW."""
+    root = tmp_path / "held"
+    root.mkdir()
+    ckplus_twin.write(root / "CK+", size=100, seed=3, pixels=64, frames=2)
+    oulu_twin.write(
+        root / "Oulu-CASIA", size=90, seed=3, pixels=80, frames=3, lightings=("Strong", "Weak"), original=None
+    )
+    job = Job(
+        experiment="table7", method="ckplus.single", seed=0, tier="paper", budget="smoke",
+        config=transfer_config("paper", "smoke", 0, "ckplus", "single", 0.06, folds=1),
+    )  # fmt: skip
+    found = run_transfer(job, tmp_path / "work" / "table7" / job.slug, root, "cpu").metrics
+    assert {"accuracy", "fold_1"} <= set(found) and not {"fold_2", "weak_accuracy"} & set(found)
+    other = transfer_sets.load_target("oulu", "paper", 32, tmp_path, root, None)
+    assert len(set(other.faces.persons)) == 5 and set(other.weak.persons) == set(other.faces.persons)

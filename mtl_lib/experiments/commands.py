@@ -208,8 +208,8 @@ def print_claims(
     details
         Print every contrast with its interval.
     """
-    from mtl_lib.experiments.claims import verdicts
     from mtl_lib.experiments.scorecard import claims_text
+    from mtl_lib.experiments.verdicts import verdicts
 
     folder = ledger_folder(ledger, budget or "cpu", Path("runs/sweeps"))
     print(claims_text({tier: verdicts(tier, folder, budget) for tier in tiers}, details))

@@ -1,6 +1,7 @@
 """Tables of results beside the paper's: what ``mtl table`` prints and the chapters show."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,12 @@ from pathlib import Path
 
 from mtl_lib.errors import DataError
 from mtl_lib.experiments.arms import ARMS
+from mtl_lib.experiments.recorded import PAPER, paper_text
 from mtl_lib.ledger import Entry
 from mtl_lib.seeds import Spread, paired, spread
 
 METRICS = ("accuracy", "macro_recall", "nme")
-PAPER = Path(__file__).parents[2] / "data" / "paper" / "table4_mental_state_accuracy.csv"
+TABLE_4 = PAPER / "table4_mental_state_accuracy.csv"
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,8 @@ def paper_accuracies(path: Path | None = None) -> dict[str, float]:
     >>> found["single"], found["laf+ada"], "cross_stitch+ada" in found
     (28.39, 36.72, False)
     """
-    path = PAPER if path is None else path
-    if not path.is_file():
-        raise DataError("the paper's table is not here; work in a checkout of the book", path)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    path = TABLE_4 if path is None else path
+    rows = list(csv.DictReader(io.StringIO(paper_text(path.name, path.parent))))
     names = {"LAF": "laf", "Tucker": "tucker", "TT": "tt"}
     names |= {f"RN({layers})": f"hard{stage}" for stage, layers in enumerate((6, 14, 26, 32), 1)}
     found = {}

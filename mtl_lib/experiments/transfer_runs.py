@@ -15,8 +15,15 @@ from filelock import FileLock
 from mtl_lib.config import TrainConfig
 from mtl_lib.evaluate import evaluate, load_run
 from mtl_lib.experiments.base import Job, Outcome
-from mtl_lib.experiments.face_runs import SCALES, data_settings, device_name, face_sets
-from mtl_lib.experiments.transfer_sets import load_target, source_sets, target_folds, with_roles
+from mtl_lib.experiments.face_runs import SCALES, data_settings, device_name
+from mtl_lib.experiments.transfer_sets import (
+    FOLDS,
+    faces_of,
+    load_target,
+    source_sets,
+    target_folds,
+    with_roles,
+)
 from mtl_lib.finetune import finetune
 from mtl_lib.ledger import config_hash
 from mtl_lib.train import fit
@@ -34,6 +41,10 @@ class Start:
         Whose trunk of the source it starts from.
     joint : bool, optional
         Fine-tuned together with the landmarks, with penalty and adversary, as the paper does; else alone.
+    times : int, optional
+        So many times the steps of the other starts.
+    augment : {"crop", "none"}, optional
+        "crop" is flip, crop and rotation, as in the paper.
     paper : str, optional
         The row of the paper's Table 7.
     answers : str, optional
@@ -43,6 +54,8 @@ class Start:
     source: str
     from_task: str = "expression"
     joint: bool = False
+    times: int = 1
+    augment: str = "crop"
     paper: str = ""
     answers: str = ""
 
@@ -53,9 +66,13 @@ STARTS: dict[str, Start] = {
     "laf+ada": Start("laf+ada", paper="RN+LAF+ADA (FT)"),
     "laf+ada,joint": Start("laf+ada", joint=True, paper="RN+LAF+ADA (FT)"),
     "scratch,joint": Start("", joint=True, paper="RN+LAF+ADA (S)"),
-    "scratch": Start("", answers="what do random weights come to, with all steps for the target?"),
+    "scratch": Start("", answers="what do random weights come to in the same steps?"),
+    "scratch,long": Start(
+        "", times=4, answers="is it a head start only? Random weights with four times the steps"
+    ),
     "landmarks": Start("single", from_task="landmarks", answers="does a network do that never saw a label?"),
     "shuffled": Start("shuffled", answers="does a network do that was trained on wrong labels?"),
+    "laf+ada,plain": Start("laf+ada", augment="none", answers="what do flip, crop and rotation bring?"),
 }
 """All starts; the names are the methods of the ledger, behind that of the target."""
 
@@ -69,12 +86,17 @@ SOURCES: dict[str, dict[str, Any]] = {
 """How the sources are trained: settings that small runs suggested, the same on all faces, not tuned."""
 
 SCALE: dict[str, dict[str, Any]] = {
-    "smoke": {"source_steps": 4, "steps": 2, "size": None, "folds": 2, "validate_every": 2},
-    "cpu": {"source_steps": 400, "steps": 100, "size": "full", "validate_every": 200},
+    "smoke": {"source_steps": 4, "steps": 2, "size": None, "folds": dict.fromkeys(FOLDS, 2), "validate_every": 2},
+    "cpu": {
+        "source_steps": 800, "steps": 150, "size": "full", "folds": {"oulu": 3}, "validate_every": 200,
+    },
     "t4": {"source_steps": 6000, "steps": 1000, "size": "full", "validate_every": 500},
     "full": {"source_steps": 20_000, "steps": 3000, "size": "full", "validate_every": 1000},
-}
-"""Steps of a source and of a fine-tuning, and the twins' size."""
+}  # fmt: skip
+"""Steps of a source and of a fine-tuning, the twins' size, and how many of a target's folds are run if not all."""
+
+SUBTLE = (0.2, 0.8)
+"""Intensity of rendered sources; that of the twins' peaks begins where it ends."""
 
 SOURCE_FRACTIONS = (0.85, 0.1, 0.05)
 ALL_TRAIN = (0.98, 0.01, 0.01)  # the target's test people are those of the fold; one is needed to validate
@@ -101,13 +123,17 @@ def transfer_config(
     fractions : (float, float, float), optional
         The first two share out a fold's training people.
     folds : int, optional
-        Only the first ones.
+        Only the first ones; by default as many as :data:`SCALE` has for the target, or all.
 
     Examples
     --------
     >>> config = transfer_config("synthetic", "cpu", 3, "ckplus", "scratch", 0.05)
     >>> config["source"], config["train"]["expression_augment"], config["train"]["tasks"]
     (None, 'crop', ['expression'])
+    >>> config["data"]["intensity"]
+    [0.2, 0.8]
+    >>> transfer_config("paper", "cpu", 3, "ckplus", "laf", 0.05)["data"] == config["data"]  # nobody has LSEMSW
+    True
     """
     scale, chosen = SCALE[budget], STARTS[start]
     common = {key: value for key, value in SCALES[budget].items() if key != "per_class"}
@@ -119,14 +145,22 @@ def transfer_config(
         source = TrainConfig.for_budget(budget, **settings).to_dict()
     alone = {"sharing": "single", "ada": 0.0, "tasks": ("expression",)}
     own = SOURCES["laf+ada"] if chosen.joint else alone
-    settings = {**common, "steps": scale["steps"], "validate_every": scale["steps"], "lr": lr, **own}
-    settings |= {"fractions": fractions, "expression_augment": "crop", "per_class": per_class}
+    steps = scale["steps"] * chosen.times
+    settings = {**common, "steps": steps, "validate_every": steps, "lr": lr, **own}
+    settings |= {"fractions": fractions, "expression_augment": chosen.augment, "per_class": per_class}
+    data = data_settings(tier if tier == "open" else "synthetic", budget, seed)
+    if data:
+        data |= {"intensity": list(SUBTLE)}
     return {
         "source": source,
         "start": {"source": chosen.source, "from": chosen.from_task, "joint": chosen.joint},
         "train": TrainConfig.for_budget(budget, **settings).to_dict(),
-        "data": data_settings(tier, budget, seed),
-        "target": {"name": target, "size": scale["size"], "folds": folds or scale.get("folds")},
+        "data": data,
+        "target": {
+            "name": target,
+            "size": scale["size"],
+            "folds": folds or scale.get("folds", {}).get(target),
+        },
     }
 
 
@@ -197,7 +231,7 @@ def run_transfer(
     for number, fold in enumerate(parts, 1):
         sets = {"expression": with_roles(target.faces, fold.test)}
         if "landmarks" in config.tasks:
-            sets["landmarks"] = face_sets(job, root)["landmarks"]
+            sets["landmarks"] = faces_of(job, root)["landmarks"]
         out = workspace / f"fold{number}"
         about_fit = {"out": out, "accelerator": accelerator, "progress": False}
         if source is None:

@@ -1,7 +1,8 @@
 """Faces of Table 7: what a network is fine-tuned to, in folds by person, and what it was trained on before.
 
 On rendered faces the targets are twins of CK+ and Oulu-CASIA with all their sequences, written in those sets'
-layouts and read by their readers; nobody in them is in the source.  On the open faces there is one target: the
+layouts and read by their readers; nobody in them is in the source.  On the tier "paper" they are the real sets, and
+the source is rendered as well, because no release of LSEMSW is known.  On the open faces there is one target: the
 photographs of everybody who is seen angry, sad or surprised at least once.  The source there are all other people,
 of whom only calm and happy faces exist, so that three of the five classes are new.
 """
@@ -144,6 +145,14 @@ def with_roles(faces: FaceSet, test: Tensor) -> FaceSet:
     return dataclasses.replace(faces, extra={**faces.extra, "role": role})
 
 
+def faces_of(job: Job, root: Path | None) -> dict[str, FaceSet]:
+    """Return the expression and the landmark set that a job's configuration describes.
+
+    With the paper's targets, too, the source is rendered: no release of LSEMSW is known.
+    """
+    return face_sets(dataclasses.replace(job, tier="synthetic") if job.tier == "paper" else job, root)
+
+
 def source_sets(job: Job, root: Path | None, tasks: Sequence[str], shuffle: bool) -> dict[str, FaceSet]:
     """Return what the source is trained on.
 
@@ -157,7 +166,7 @@ def source_sets(job: Job, root: Path | None, tasks: Sequence[str], shuffle: bool
     shuffle : bool
         Control: every face of the expression set has another's label.
     """
-    sets = {name: faces for name, faces in face_sets(job, root).items() if name in tasks}
+    sets = {name: faces for name, faces in faces_of(job, root).items() if name in tasks}
     if job.tier == "open" and "expression" in sets:
         target = set(_rare(sets["expression"], True).persons)
         sets = {
