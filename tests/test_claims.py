@@ -306,7 +306,7 @@ def test_the_page_has_every_claim_and_says_in_words_what_the_ledger_says(book):
     assert found.kinds["gain"] == ["open:explained by the control", "synthetic:not recorded yet"]
     assert "photographs (✓) explained by the control" in found.words["gain"]
     assert "rendered faces … not recorded yet" in found.words["gain"]
-    assert "not ruled out: shrinking does it" in found.words["gain"] and "5 points" in found.words["gain"]
+    assert "Not ruled out: shrinking does it." in found.words["gain"] and "5 points" in found.words["gain"]
     assert found.kinds["there"] == ["synthetic:not recorded yet"], "a tier without the claim has no verdict"
     assert found.kinds["sum"] == ["checked, not measured"] and "It does." in found.words["sum"]
     put(book, "norm_only", 50.0)
