@@ -14,6 +14,7 @@ parameter groups in :mod:`mtl_lib.schedules`, several processes in :mod:`mtl_lib
 
 import dataclasses
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from mtl_lib import tasks
 from mtl_lib.config import TrainConfig
 from mtl_lib.devices import isolated, make_fabric, peak_memory, stop_signal
+from mtl_lib.errors import Interrupted
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.processes import agreed, check_batch, shard
 from mtl_lib.run import EXPLODED, Run
@@ -61,6 +63,9 @@ class FitResult:
         What was expected before the start: ``memory`` in MiB, ``seconds_per_step``.
     seconds_per_step : float
         What a step took.
+    signal : int, optional
+        The signal that came while it ran.  It may have come in the last step: a run can be finished and its user want
+        to stop all the same.
     """
 
     out: Path
@@ -72,6 +77,21 @@ class FitResult:
     memory: float
     predicted: dict[str, float]
     seconds_per_step: float
+    signal: int | None = None
+
+    def completed(self) -> "FitResult":
+        """Return this result, if the run is finished and nobody wants to stop.
+
+        Whoever measures a run, or goes on to the next one, asks for this first.
+
+        Raises
+        ------
+        Interrupted
+            Else.  The folder holds what is done; the next call with ``resume`` goes on there.
+        """
+        if self.finished and self.signal is None:
+            return self
+        raise Interrupted(f"{self.out}: stopped at step {self.step}", self.signal or signal.SIGINT)
 
     def __str__(self) -> str:
         state = "finished" if self.finished else "stopped; resume to go on"
@@ -171,6 +191,7 @@ def fit(
         memory=peak_memory(fabric.device),
         predicted=run.predicted,
         seconds_per_step=run.clock.seconds_per_step(),
+        signal=stop.number,
     )
 
 

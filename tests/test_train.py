@@ -18,7 +18,7 @@ from mtl_lib import tasks
 from mtl_lib.adversary import ganin_ramp
 from mtl_lib.checkpoint import load_checkpoint
 from mtl_lib.config import TrainConfig
-from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError, Interrupted
 from mtl_lib.evaluate import load_run
 from mtl_lib.loaders import Batch, TaskBatches
 from mtl_lib.processes import shard
@@ -113,10 +113,13 @@ def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path, whole):
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     result = run(tmp_path / "run", on_step=interrupt)
-    assert not result.finished and result.step == 5
+    assert not result.finished and result.step == 5 and result.signal == signal.SIGINT
+    with pytest.raises(Interrupted, match="stopped at step 5"):
+        result.completed()
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 5
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    assert run(tmp_path / "run", resume=True).finished
+    result = run(tmp_path / "run", resume=True)
+    assert result.finished and result.completed() is result
     assert_same_run(tmp_path / "run", whole())
 
 

@@ -48,8 +48,8 @@ def run_sweep(
 ) -> int:
     """Run what is missing of an experiment, and record it in the ledger.
 
-    It can be killed at any time: the same command goes on and repeats nothing that is done. Several such commands may
-    run at once.
+    It can be killed at any time: the same command goes on and repeats nothing that is done. Ctrl-C and SIGTERM end it
+    with what is done, and with exit status 130 or 143. Several such commands may run at once.
 
     Parameters
     ----------

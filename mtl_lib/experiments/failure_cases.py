@@ -240,8 +240,7 @@ def trained(settings: dict[str, Any], seed: int, scale: str, workspace: Path) ->
         },
     )  # fmt: skip
     sets = faces_of(scale)
-    if not fit(config, sets, out=workspace, resume=True, accelerator="cpu", progress=False).finished:
-        raise KeyboardInterrupt  # fit has kept what there was
+    fit(config, sets, out=workspace, resume=True, accelerator="cpu", progress=False).completed()
     log = read_log(workspace)
     seen = [line for line in log if line["event"] == "validation"]
     losses = [line for line in log if line["event"] == "train"]

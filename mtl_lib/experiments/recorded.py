@@ -111,6 +111,21 @@ def difference_cell(
     return f"{text:>{width}}"
 
 
+def seeds_line(values: Values) -> str:
+    """Return the line below a table that says over how many seeds it is made, and what its signs mean.
+
+    Examples
+    --------
+    >>> seeds_line({"laf": {0: 1.0, 1: 3.0}, "single": {0: 2.0}})[:27]
+    '2 seeds; mean ± standard de'
+    """
+    count = max((len(found) for found in values.values()), default=0)
+    return (
+        f"{count} seed{'s' if count != 1 else ''}; mean ± standard deviation; * the paired difference's 95 %"
+        " interval leaves out 0"
+    )
+
+
 def verdict(difference: Spread, above: str, below: str) -> str:
     """Return what a paired difference over seeds says: one of two statements, or that it is inside the noise.
 

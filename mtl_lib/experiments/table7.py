@@ -224,7 +224,11 @@ def table7_text(entries: Sequence[Entry], reference: str = "scratch") -> str:
     for target in targets:
         base = by_fold(entries, f"{target}.{reference}")
         seeds = len({seed for seed, _ in base})
-        lines.append(f"{target}: {FOLDS[target]} folds by person, {seeds} seed{'s' if seeds != 1 else ''}")
+        run = len({fold for _, fold in base})
+        some = f" ({run} of them run)" if run < FOLDS[target] else ""
+        lines.append(
+            f"{target}: {FOLDS[target]} folds by person{some}, {seeds} seed{'s' if seeds != 1 else ''}"
+        )
         lines.append(f"{'start':16}{'accuracy, %':>14}{f'minus {reference}':>16}{'interval':>18}{'paper':>8}")
         for start, about in STARTS.items():
             values = by_fold(entries, f"{target}.{start}")

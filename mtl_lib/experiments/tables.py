@@ -155,22 +155,26 @@ def table4_html(rows: Sequence[Row]) -> str:
     heads = ("method", "accuracy, %", "macro-recall, %", "NME, %")
     heads += ("macro-recall against single", "NME against single", "accuracy in the paper, %")
 
-    def cell(found: Spread | None, signed: bool) -> str:
+    def cell(found: Spread | None, signed: bool, digits: int = 1) -> str:
         if found is None:
             return "<td></td>"
         sign = "+" if signed else ""
         if found.n == 1:
-            return f"<td>{found.mean:{sign}.1f}</td>"
+            return f"<td>{found.mean:{sign}.{digits}f}</td>"
         if not signed:
             return f"<td>{found.mean:.1f} ± {found.sd:.1f}</td>"
-        text = f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+        text = f"{found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
         return f"<td>{f'<strong>{text}</strong>' if found.clear else text}</td>"
 
     lines = ['<table class="mtl-results" tabindex="0"><thead><tr>']
     lines += [f'<th scope="col">{head}</th>' for head in heads] + ["</tr></thead><tbody>"]
     for row in rows:
         cells = [cell(row.spreads.get(metric), False) for metric in METRICS]
-        cells += [cell(row.differences.get(metric), True) for metric in ("macro_recall", "nme")]
+        # Differences in NME are small: with one digit an interval that leaves out 0 can look as if it began there.
+        cells += [
+            cell(row.differences.get(metric), True, digits)
+            for metric, digits in (("macro_recall", 1), ("nme", 2))
+        ]
         cells.append("<td></td>" if row.paper is None else f"<td>{row.paper:.2f}</td>")
         lines.append(f'<tr><th scope="row"><code>{row.method}</code></th>{"".join(cells)}</tr>')
     return "".join(lines) + "</tbody></table>"
