@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from mtl_lib import plots
-from mtl_lib.ledger import change, default_folder
+from mtl_lib.ledger import change, default_folder, read
 from tools.execute import run_notebook
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +103,33 @@ def test_the_proposals_conclusion_follows_the_ledger(copy, monkeypatch, capsys):
         shift(copy, "deviation", points, metric=metric)
     _, printed = shown(copy, monkeypatch, capsys)
     assert "deviation is better than hard4_private in" in printed
+
+
+@pytest.mark.parametrize(
+    ("gain", "seeds", "said"),
+    [
+        (3.0, 12, "deviation is better"),
+        (-3.0, 12, "hard4_private is better"),
+        (0.0, 12, "not told apart"),
+        (9.0, 11, "not recorded yet"),
+    ],
+)
+def test_the_contrast_that_was_named_is_decided_by_all_its_seeds(
+    copy, monkeypatch, capsys, gain, seeds, said
+):
+    draws = np.random.default_rng(0).normal(size=(2, 12))
+    draws -= draws.mean(1, keepdims=True)
+    base = next(run for run in read("table4", copy) if run.method == "deviation")
+    runs = [
+        replace(base, experiment="confirmation", method=arm, seed=10 + k,
+                metrics={"macro_recall": 50.0 + gain * (arm == "deviation") + draws[j, k], "nme": 12.0 + draws[j, k]})
+        for j, arm in enumerate(("deviation", "hard4_private"))
+        for k in range(seeds)
+    ]  # fmt: skip
+    change("confirmation", lambda _: runs, copy)
+    html, told = shown(copy, monkeypatch, capsys, ("setup", "confirmed"))
+    assert said in told.partition("rendered faces")[0]
+    assert ("<svg" in html) == (seeds == 12)
 
 
 def test_without_any_runs_every_tested_claim_waits_and_no_cell_fails(tmp_path, monkeypatch, capsys):
