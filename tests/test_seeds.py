@@ -55,8 +55,8 @@ def test_one_run_has_no_spread_and_none_is_an_error():
         paired({0: 1.0}, {1: 1.0})
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(0, 0.08), min_size=1, max_size=6))
 def test_holm_rejects_what_every_group_that_holds_it_rejects_by_bonferroni(values):
     """Closed testing: an independent way to the same procedure."""
     everybody = range(len(values))
