@@ -57,7 +57,7 @@ TARGET_STEP = 1.05  # LAF + ADA, in steps of two plain networks; a GPU target
 TARGET_LAF = 0.03  # share of LAF in its step; a GPU target
 RESULTS = Path("data/results/training_step_benchmark.csv")
 COLUMNS = f"table arm tasks width batch precision {' '.join(PARTS)} seconds ratio spread repeats share syncs megabytes torch machine date"
-MB = 2**20
+MIB = 2**20
 
 PENALTIES = {
     "LAF": {},
@@ -419,17 +419,17 @@ def count(width: int, blocks: tuple[int, ...]) -> int:
 
 
 def memory_rows(config: TrainConfig, batch: int, mixed: bool) -> dict[str, dict[str, float]]:
-    """MB of weights, gradients, momentum, activations and what is passing, for two tasks, by arm."""
+    """MiB of weights, gradients, momentum, activations and what is passing, for two tasks, by arm."""
     size = 2 if mixed else 4
     one = count(config.width, config.blocks)
-    kept = batch * saved_per_picture(config.width, config.blocks, config.pixels, size) / MB
+    kept = batch * saved_per_picture(config.width, config.blocks, config.pixels, size) / MIB
     # In flight: the gradients of the two maps around the largest batch norm, and its result.
-    largest = 3 * batch * size * config.width * math.ceil(config.pixels / 2) ** 2 / MB
+    largest = 3 * batch * size * config.width * math.ceil(config.pixels / 2) ** 2 / MIB
     found = {}
     for name, nets, passes in (
         ("single task", 1, 1), ("two plain networks, or LAF", 2, 2), ("hard after 32", 1, 2), ("cross-stitch", 2, 4)
     ):  # fmt: skip
-        weights = nets * one * 4 / MB
+        weights = nets * one * 4 / MIB
         found[name] = {
             # Mixed precision keeps a 16-bit copy of the weights through the step.
             "weights": weights * (1.5 if mixed else 1), "gradients": weights, "momentum": weights,
@@ -449,7 +449,7 @@ def memory_table(rows: list[dict], check: bool) -> None:
             total = sum(parts.values())
             listed = ", ".join(f"{key} {value:.0f}" for key, value in parts.items())
             precision = "fp16" if mixed else "fp32"
-            print(f"{precision} {name:28}{total:7.0f} MB  ({listed})")
+            print(f"{precision} {name:28}{total:7.0f} MiB  ({listed})")
             rows.append({"table": "memory", "arm": name, "tasks": 2, "width": config.width, "batch": 256,
                          "precision": precision, "megabytes": f"{total:.0f}"})  # fmt: skip
     print(
@@ -463,7 +463,7 @@ def memory_table(rows: list[dict], check: bool) -> None:
         computed = sum(parts[1].values()) - sum(parts[0].values())
         kept = (parts[1]["activations"] - parts[0]["activations"]) / 64
         print(
-            f"check at width 16 on the CPU: from 32 + 32 to 96 + 96 pictures a process grows by {measured:.3f} MB for"
+            f"check at width 16 on the CPU: from 32 + 32 to 96 + 96 pictures a process grows by {measured:.3f} MiB for"
             f" every two pictures; computed {computed / 64:.3f}, of which {kept:.3f} kept; ratio {(many - few) / computed:.2f}"
         )
         rows.append({"table": "memory check", "arm": "two plain networks, or LAF", "tasks": 2, "width": 16, "batch": 96,
@@ -471,7 +471,7 @@ def memory_table(rows: list[dict], check: bool) -> None:
 
 
 def peak_of_a_step(batch: int) -> float:
-    """Peak MB of a process of its own that takes two LAF steps of a width-16 network."""
+    """Peak MiB of a process of its own that takes two LAF steps of a width-16 network."""
     command = [sys.executable, __file__, "--probe", str(batch)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)

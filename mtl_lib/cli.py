@@ -1,11 +1,12 @@
 """The command ``mtl``: check data, train, evaluate, predict; run and print the book's experiments.
 
 Every problem that a user can put right ends in one line that says what to do and in exit status 2, without
-a traceback.  A traceback is a bug.
+a traceback; Ctrl-C ends in status 130, SIGTERM in 143.  A traceback is a bug.
 """
 
 import dataclasses
 import os
+import signal
 import sys
 import types
 import typing
@@ -16,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mtl_lib.data_commands import DATA_COMMANDS, Tier, cache_folder
-from mtl_lib.errors import ConfigError, MtlError
+from mtl_lib.errors import ConfigError, Interrupted, MtlError
 from mtl_lib.experiments import commands
 
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
@@ -36,10 +37,11 @@ def train(
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (),
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     tensorboard: bool = False,
-) -> None:
+) -> int:
     """Learn expressions and landmarks together: soft sharing by a trace norm, adversarial domain alignment.
 
-    Ctrl-C ends the run after the current step with a checkpoint; the same command with --resume goes on.
+    Ctrl-C (or SIGTERM) ends the run after the current step with a checkpoint, and with exit status 130 (143); the same
+    command with --resume goes on.
 
     Parameters
     ----------
@@ -89,12 +91,15 @@ def train(
         accelerator=accelerator,
         tensorboard=tensorboard,
     )
+    # A script that goes on with && must not take half a run for a whole one.
+    status = 0 if result.finished else 128 + (result.signal or signal.SIGINT)
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks
-        return
+        return status
     print(result)
     if result.finished:
         where = "" if root is None else f" --root {root}"
         print(f"next: mtl evaluate {out}{where}")
+    return status
 
 
 def evaluate(
@@ -279,6 +284,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except MtlError as error:
         print(f"mtl: {error}", file=sys.stderr)
         return 2
+    except Interrupted as end:
+        print(f"mtl: {end}", file=sys.stderr)
+        return end.status
+    except KeyboardInterrupt:
+        print("mtl: stopped", file=sys.stderr)
+        return Interrupted("").status
     except BrokenPipeError:  # mtl ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

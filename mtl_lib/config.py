@@ -107,7 +107,10 @@ class TrainConfig:
     expression_weight, landmark_weight : float
         Weights of the tasks' losses (not stated).
     landmark_loss : {"l1", "l2"}
-        On whitened coordinates (paper: l1).
+        On the targets (paper: l1).
+    landmark_targets : {"coordinate", "shape"}
+        What the network is to put out (paper: "whitened").  Every coordinate with mean 0 and spread 1; or
+        the principal coordinates of the training shapes, uncorrelated as well (:mod:`mtl_lib.landmark_whitening`).
     class_weights : {"none", "sqrt", "balanced"}
         Weight of each class in the cross-entropy: 1, or one over the (square root of the) class's share.
     expression_augment, landmark_augment : {"none", "flip", "crop", "full"}
@@ -199,6 +202,7 @@ class TrainConfig:
     expression_weight: float = 1.0
     landmark_weight: float = 10.0
     landmark_loss: Literal["l1", "l2"] = "l1"
+    landmark_targets: Literal["coordinate", "shape"] = "coordinate"
     class_weights: Literal["none", "sqrt", "balanced"] = "balanced"
     expression_augment: Literal["none", "flip", "crop", "full"] = "flip"
     landmark_augment: Literal["none", "flip", "crop", "full"] = "full"
@@ -326,17 +330,18 @@ class TrainConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """Return the configuration that :meth:`to_dict` described.
 
+        A setting that has been added since takes its default, which leaves everything as it was before.
+
         Raises
         ------
         CheckpointError
-            If settings are missing or unknown: another version of the package wrote them.
+            If a setting is unknown: a later version of the package wrote it.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            different = ", ".join(sorted(known ^ set(values)))
-            raise CheckpointError(f"the stored configuration differs in its settings: {different}")
+        if unknown := sorted(set(values) - known):
+            raise CheckpointError(f"the stored configuration has unknown settings: {', '.join(unknown)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{**values, "clip": float(values["clip"])})
+        return cls(**{**values, "clip": float(values.get("clip", "inf"))})
 
     def digest(self) -> str:
         """Return 12 hexadecimal digits that change with every setting that can change the result.
@@ -385,13 +390,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """List the settings that differ and matter, as ``name: stored -> wanted``.
+    """List the settings that differ and matter, as ``name: stored -> wanted``; one that is not stored has its default.
 
     Examples
     --------
     >>> differences(TrainConfig().to_dict(), TrainConfig(lr=0.1, log_every=3).to_dict())
     ['lr: 0.02 -> 0.1']
     """
+    stored = {**TrainConfig().to_dict(), **stored}
     names = [
         name for name in [*stored, *(n for n in wanted if n not in stored)] if name not in WITHOUT_EFFECT
     ]

@@ -20,14 +20,14 @@ from mtl_lib.config import TrainConfig
 from mtl_lib.loaders import Batch, TaskBatches
 from mtl_lib.tasks import Networks, Task
 
-MB = 2**20
+MIB = 2**20
 PROBES = (2, 8)
 """Pictures per task in the two small batches: batch norm needs two."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Where the memory of training goes, in MB.
+    """Where the memory of training goes, in MiB.
 
     What is not counted: buffers of convolution algorithms, what an allocator holds in reserve, and the
     validation, whose forward pass keeps nothing.
@@ -59,7 +59,7 @@ class Memory:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {value:.0f}" for name, value in dataclasses.asdict(self).items() if value)
-        return f"{self.total:.0f} MB ({parts})"
+        return f"{self.total:.0f} MiB ({parts})"
 
 
 def saved_bytes(forward: Callable[[], Tensor], own: Sequence[Tensor] = ()) -> int:
@@ -135,14 +135,14 @@ def predict_memory(
     processes : int, optional
         Among how many the batch is divided.
     data, base : float, optional
-        MB of data on the device, and held before.
+        MiB of data on the device, and held before.
     autocast : callable, optional
         Returns the context of the run's precision.
 
     Returns
     -------
     Memory
-        In MB.
+        In MiB.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def predict_memory(
     >>> memory.weights == memory.gradients == memory.momentum, round(memory.activations, 1)
     (True, 0.7)
     """
-    trained = sum(p.numel() * p.element_size() for p in networks.parameters() if p.requires_grad) / MB
+    trained = sum(p.numel() * p.element_size() for p in networks.parameters() if p.requires_grad) / MIB
     kept = {}
     for count in PROBES:
         small = _first(batches, count)
@@ -164,14 +164,14 @@ def predict_memory(
             with autocast():
                 return _total(networks, tasks, small)
 
-        kept[count] = saved_bytes(forward, own) / MB
+        kept[count] = saved_bytes(forward, own) / MIB
     # A part is kept whatever the batch: weights rounded to 16 bits, say.
     few, many = PROBES
     per_picture = (kept[many] - kept[few]) / (many - few)
     fixed = kept[few] - few * per_picture
     pictures = config.batch_size / processes / config.accumulate
     return Memory(
-        weights=sum(p.numel() * p.element_size() for p in networks.parameters()) / MB,
+        weights=sum(p.numel() * p.element_size() for p in networks.parameters()) / MIB,
         gradients=trained * (2 if processes > 1 else 1),
         momentum=trained if config.momentum else 0.0,
         activations=fixed + per_picture * pictures,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mtl_lib.errors import ConfigError
+from mtl_lib.errors import ConfigError, Interrupted
 
 WARM_UP = 3
 """Steps left out of the forecast: kernels are chosen and memory is claimed in the first ones."""
@@ -95,8 +95,14 @@ def isolated(device: torch.device, seed: int, tf32: bool) -> Iterator[None]:
             torch.backends.cudnn.allow_tf32 = before[1]
 
 
+class Stop(threading.Event):
+    """A flag, and the signal that set it: ``number`` is None until one has."""
+
+    number: int | None = None
+
+
 @contextlib.contextmanager
-def stop_signal() -> Iterator[threading.Event]:
+def stop_signal() -> Iterator[Stop]:
     """Turn the first Ctrl-C (or SIGTERM) into a flag that a loop looks at between steps.
 
     A second one ends the program at once.  Outside the main thread, where Python allows no handlers, the
@@ -105,16 +111,17 @@ def stop_signal() -> Iterator[threading.Event]:
     Examples
     --------
     >>> with stop_signal() as stop:
-    ...     stop.is_set()
-    False
+    ...     stop.is_set(), stop.number
+    (False, None)
     """
-    stop = threading.Event()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handler(number: int, frame: Any) -> None:
+        stop.number = number
         stop.set()
         signal.signal(number, before[number])
 
@@ -127,11 +134,43 @@ def stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, old)
 
 
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise :class:`~mtl_lib.errors.Interrupted`, as Ctrl-C raises KeyboardInterrupt.
+
+    Without it the program would be gone before it could say what is kept.  Within it :func:`stop_signal` lets the first
+    signal wait for the end of a step.
+
+    Examples
+    --------
+    >>> import os
+    >>> with ended_by_sigterm():
+    ...     try:
+    ...         os.kill(os.getpid(), signal.SIGTERM)
+    ...         time.sleep(5)
+    ...     except Interrupted as end:
+    ...         print(end.status)
+    143
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        raise Interrupted("stopped", number)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def start_memory_record(device: torch.device) -> float:
-    """Begin to watch for the peak of memory, and return what is held now, in MB.
+    """Begin to watch for the peak of memory, and return what is held now, in MiB.
 
     On a GPU that is what PyTorch has allocated, on the CPU the memory of the process.  Linux can forget an
     older peak of the process; elsewhere :func:`peak_memory` is the peak since the process began.
@@ -151,7 +190,7 @@ def start_memory_record(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return the peak memory in MB: allocated on the GPU, or else of the whole process.
+    """Return the peak memory in MiB: allocated on the GPU, or else of the whole process.
 
     Examples
     --------
@@ -168,7 +207,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def _status(name: str) -> float | None:
-    """A line of Linux's account of this process, in MB; None where there is no such thing."""
+    """A line of Linux's account of this process, in MiB; None where there is no such thing."""
     with contextlib.suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith(name):

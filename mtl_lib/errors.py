@@ -5,6 +5,7 @@ prints its message without a traceback and exits with status 2; anything else is
 """
 
 import os
+import signal
 
 
 class MtlError(Exception):
@@ -57,3 +58,31 @@ class CheckpointError(MtlError):
 
 class DivergenceError(MtlError):
     """Training produced a value that is not finite; the last good state is kept."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user, or the system, wants the program to end: Ctrl-C or SIGTERM.  What is done is kept.
+
+    It is no :class:`MtlError`, and no ``Exception``: whoever goes on after an error must not go on after this.
+
+    Parameters
+    ----------
+    message : str
+        What is kept, and how to go on.
+    number : int, optional
+        The signal.
+
+    Examples
+    --------
+    >>> Interrupted("stopped", signal.SIGTERM).status, Interrupted("stopped").status
+    (143, 130)
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = int(number)
+
+    @property
+    def status(self) -> int:
+        """The exit status that a shell gives to a program that a signal ended."""
+        return 128 + self.number

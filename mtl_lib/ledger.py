@@ -63,7 +63,7 @@ class Entry:
     device : str
         What it ran on, in words.
     seconds, memory : float
-        Wall time, and peak memory in MB.
+        Wall time, and peak memory in MiB.
     code : str
         Version of the package and commit; by default of this checkout.
     date : str

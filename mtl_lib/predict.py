@@ -202,7 +202,7 @@ def draw(gray: UInt8[np.ndarray, "H W"], faces: Sequence[Face]) -> Image.Image:
     ----------
     gray : ndarray, uint8, [H, W]
     faces : sequence of Face
-        If there are several, their squares are drawn and numbered.
+        The square that was looked at is drawn too; if there are several, they are numbered.
     """
     factor = max(1, -(-LEAST_SIDE // min(gray.shape)))
     height, width = (factor * side for side in gray.shape)
@@ -217,9 +217,9 @@ def draw(gray: UInt8[np.ndarray, "H W"], faces: Sequence[Face]) -> Image.Image:
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
     thick = max(1, min(width, height) // 320)
     for number, face in enumerate(faces, 1):
+        left, top, side = (factor * v for v in face.crop)
+        pen.rectangle((left, top, left + side - 1, top + side - 1), outline=(230, 159, 0), width=thick)
         if several:
-            left, top, side = (factor * v for v in face.crop)
-            pen.rectangle((left, top, left + side, top + side), outline=(230, 159, 0), width=thick)
             pen.text((left + 4, top + 2), str(number), (230, 159, 0), font)
         if face.landmarks is not None:
             # A pixel's centre is half a pixel in, in the large picture as in the small one.

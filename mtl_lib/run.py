@@ -216,7 +216,7 @@ class Run:
         with torch.random.fork_rng(devices=[fabric.device] if on_gpu else []):
             probe = copy.deepcopy(self.networks).train()  # the run itself is not touched
             memory = costs.predict_memory(
-                self.config, probe, self.tasks, batches, data=data / costs.MB, base=held, **about
+                self.config, probe, self.tasks, batches, data=data / costs.MIB, base=held, **about
             )
             seconds = costs.predict_seconds(
                 self.config,
@@ -234,7 +234,7 @@ class Run:
         memory = peak_memory(self.fabric.device)
         self.log("forecast", {**self.clock.report(), "memory": memory})
         minutes = self.clock.report()["seconds_left"] / 60
-        self.tell(bar, f"{minutes:.1f} minutes to go on {self.fabric.device}; memory so far {memory:.0f} MB")
+        self.tell(bar, f"{minutes:.1f} minutes to go on {self.fabric.device}; memory so far {memory:.0f} MiB")
 
     def where(self) -> dict[str, Any]:
         """Return on what the run goes."""

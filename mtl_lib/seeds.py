@@ -155,3 +155,33 @@ def verdict(difference: Spread, claimed: int = 1) -> str:
     if claimed == 0:
         return "higher" if difference.mean > 0 else "lower"
     return "reproduced" if difference.mean * claimed > 0 else "the opposite"
+
+
+def holm(p_values: Sequence[float | int] | np.ndarray, level: float = 0.95) -> list[bool]:
+    """Return which of several null hypotheses Holm's procedure rejects, all held to one error rate together.
+
+    The smallest p-value must be at most ``(1 - level) / m``, the next one ``(1 - level) / (m - 1)``, and so on; the
+    first that is larger ends it.  The probability of *any* false rejection is then at most ``1 - level``, however
+    the tests depend on one another (Holm 1979).
+
+    Parameters
+    ----------
+    p_values : sequence or array of float
+        Of m tests; a nan is not rejected, and counts.
+    level : float, optional
+        One minus the error rate.
+
+    Examples
+    --------
+    >>> holm([0.04, 0.001, 0.03])
+    [False, True, False]
+    >>> holm([0.04, 0.001, 0.02])
+    [True, True, True]
+    """
+    rejected = [False] * len(p_values)
+    order = sorted(range(len(p_values)), key=lambda k: (math.isnan(p_values[k]), p_values[k]))
+    for rank, k in enumerate(order):
+        if not p_values[k] <= (1 - level) / (len(p_values) - rank):
+            break
+        rejected[k] = True
+    return rejected

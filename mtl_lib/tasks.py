@@ -22,6 +22,7 @@ from mtl_lib.errors import CheckpointError, DataError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
 from mtl_lib.faces.tiers import SYNTHETIC_SIZES, load_tier
+from mtl_lib.landmark_whitening import ShapeWhitener
 from mtl_lib.landmarks import LandmarkScaler, nme
 from mtl_lib.loaders import Batch, prepare_images
 from mtl_lib.sharing import MultiTaskNet
@@ -29,6 +30,9 @@ from mtl_lib.training_sets import prepare_training
 from mtl_lib.trunks import make_trunk
 
 PARTS = ("train", "validation", "test")
+
+SCALERS = {"coordinate": LandmarkScaler, "shape": ShapeWhitener}
+"""How landmarks become targets, by the name in the configuration."""
 
 
 class Expression:
@@ -83,24 +87,24 @@ class Expression:
 
 
 class Landmarks:
-    """Where the 68 points are: l1 or l2 loss on whitened coordinates.
+    """Where the 68 points are: l1 or l2 loss on scaled coordinates.
 
     Parameters
     ----------
-    scaler : LandmarkScaler
+    scaler : LandmarkScaler or ShapeWhitener
         Fitted on the training landmarks.
     loss_kind : {"l1", "l2"}
-        Mean absolute or mean squared difference over the 136 coordinates.
+        Mean absolute or mean squared difference over the 136 targets.
     """
 
     name = "landmarks"
     outputs = 136
 
-    def __init__(self, scaler: LandmarkScaler, loss_kind: str = "l1"):
+    def __init__(self, scaler: LandmarkScaler | ShapeWhitener, loss_kind: str = "l1"):
         self.scaler, self.loss_kind = scaler, loss_kind
 
     def loss(self, output: Float[Tensor, "B 136"], batch: Batch) -> Float[Tensor, ""]:
-        """Return the mean distance from the whitened targets."""
+        """Return the mean distance from the targets."""
         target = self.scaler.transform(batch.landmarks)
         return (F.l1_loss if self.loss_kind == "l1" else F.mse_loss)(output.float(), target)
 
@@ -252,7 +256,7 @@ def make_tasks(config: TrainConfig, train: Mapping[str, FaceSet]) -> list[Task]:
             weights = weights / (weights * share).sum()  # the mean picture weighs 1
             tasks.append(Expression(faces.classes, weights.float()))
         else:
-            scaler = LandmarkScaler.fit(faces.landmarks.cpu(), faces.size)
+            scaler = SCALERS[config.landmark_targets].fit(faces.landmarks.cpu(), faces.size)
             tasks.append(Landmarks(scaler, config.landmark_loss))
     return tasks
 
@@ -272,7 +276,8 @@ def tasks_from_state(
         start = f"task/{name}/"
         state = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         if name == "landmarks":
-            tasks.append(Landmarks(LandmarkScaler.from_state(state), config.landmark_loss))
+            scaler = SCALERS[config.landmark_targets].from_state(state)
+            tasks.append(Landmarks(scaler, config.landmark_loss))
         elif "weights" in state:
             tasks.append(Expression(tuple(classes), state["weights"]))
         else:

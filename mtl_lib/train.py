@@ -14,6 +14,7 @@ parameter groups in :mod:`mtl_lib.schedules`, several processes in :mod:`mtl_lib
 
 import dataclasses
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from mtl_lib import tasks
 from mtl_lib.config import TrainConfig
 from mtl_lib.devices import isolated, make_fabric, peak_memory, stop_signal
+from mtl_lib.errors import Interrupted
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.processes import agreed, check_batch, shard
 from mtl_lib.run import EXPLODED, Run
@@ -56,11 +58,14 @@ class FitResult:
     seconds : float
         Time spent in this call.
     memory : float
-        Peak memory in MB: of the GPU if there is one, else of the process.
+        Peak memory in MiB: of the GPU if there is one, else of the process.
     predicted : dict of str to float
-        What was expected before the start: ``memory`` in MB, ``seconds_per_step``.
+        What was expected before the start: ``memory`` in MiB, ``seconds_per_step``.
     seconds_per_step : float
         What a step took.
+    signal : int, optional
+        The signal that came while it ran.  It may have come in the last step: a run can be finished and its user want
+        to stop all the same.
     """
 
     out: Path
@@ -72,14 +77,29 @@ class FitResult:
     memory: float
     predicted: dict[str, float]
     seconds_per_step: float
+    signal: int | None = None
+
+    def completed(self) -> "FitResult":
+        """Return this result, if the run is finished and nobody wants to stop.
+
+        Whoever measures a run, or goes on to the next one, asks for this first.
+
+        Raises
+        ------
+        Interrupted
+            Else.  The folder holds what is done; the next call with ``resume`` goes on there.
+        """
+        if self.finished and self.signal is None:
+            return self
+        raise Interrupted(f"{self.out}: stopped at step {self.step}", self.signal or signal.SIGINT)
 
     def __str__(self) -> str:
         state = "finished" if self.finished else "stopped; resume to go on"
         measures = ", ".join(f"{name} {value:.1f}" for name, value in self.validation.items())
         step, expected = self.seconds_per_step, self.predicted["seconds_per_step"]
         return (
-            f"{self.out}: step {self.step}, {state}; {self.seconds / 60:.1f} min, {self.memory:.0f} MB\n"
-            f"a step took {step:.3g} s, {expected:.3g} s were expected; {self.predicted['memory']:.0f} MB"
+            f"{self.out}: step {self.step}, {state}; {self.seconds / 60:.1f} min, {self.memory:.0f} MiB\n"
+            f"a step took {step:.3g} s, {expected:.3g} s were expected; {self.predicted['memory']:.0f} MiB"
             " were expected\n"
             f"best on validation at step {self.best_step}: {measures}"
         )
@@ -171,6 +191,7 @@ def fit(
         memory=peak_memory(fabric.device),
         predicted=run.predicted,
         seconds_per_step=run.clock.seconds_per_step(),
+        signal=stop.number,
     )
 
 
@@ -262,7 +283,7 @@ def loop(
     bar = tqdm(total=config.steps, initial=run.step, disable=not progress, unit="step", mininterval=1.0)
     with bar:
         seconds = run.predicted["seconds_per_step"] * (config.steps - run.step)
-        run.tell(bar, f"expected: {seconds / 60:.1f} minutes, {run.predicted['memory']:.0f} MB")
+        run.tell(bar, f"expected: {seconds / 60:.1f} minutes, {run.predicted['memory']:.0f} MiB")
         halt = False
         while not run.done() and not halt:
             found = train_step(run)

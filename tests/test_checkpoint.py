@@ -160,8 +160,18 @@ def test_configurations_survive_json_and_their_hash_sees_every_setting():
     assert len({base.digest(), *(TrainConfig(**{k: v}).digest() for k, v in changes.items())}) == 7
     assert base.digest() == TrainConfig(log_every=1, save_every=2).digest()
     assert differences(base.to_dict(), TrainConfig(log_every=1).to_dict()) == []
-    with pytest.raises(CheckpointError, match="differs in its settings: novel"):
+    with pytest.raises(CheckpointError, match="unknown settings: novel"):
         TrainConfig.from_dict({**base.to_dict(), "novel": 1})
+
+
+def test_a_configuration_from_before_a_setting_was_added_has_its_default():
+    stored = TrainConfig(lr=0.3, landmark_loss="l2").to_dict()
+    for added in ("landmark_targets", "clip"):
+        del stored[added]
+    assert TrainConfig.from_dict(stored) == TrainConfig(lr=0.3, landmark_loss="l2")
+    assert differences(stored, TrainConfig(lr=0.3, landmark_loss="l2").to_dict()) == []
+    changed = differences(stored, TrainConfig(lr=0.3, landmark_loss="l2", landmark_targets="shape").to_dict())
+    assert changed == ["landmark_targets: coordinate -> shape"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import csv
 import pkgutil
 import re
+from collections import Counter
 from dataclasses import fields, replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,11 @@ from mtl_lib.config import TrainConfig
 from mtl_lib.errors import DataError
 from mtl_lib.experiments import claims as module
 from mtl_lib.experiments.base import Experiment
-from mtl_lib.experiments.claims import (
+from mtl_lib.experiments.claims import Contrast, read_claims, unknown_names
+from mtl_lib.experiments.registry import EXPERIMENTS
+from mtl_lib.experiments.scorecard import claims_text, rows, summary
+from mtl_lib.experiments.scorecard_page import scorecard_html
+from mtl_lib.experiments.verdicts import (
     CHECKED,
     EXPLAINED,
     MISSING,
@@ -23,17 +29,14 @@ from mtl_lib.experiments.claims import (
     REPRODUCED,
     UNTESTABLE,
     VERDICTS,
-    Contrast,
     by_chance,
+    held_together,
     judge,
     judge_claim,
-    read_claims,
+    judged_tests,
     recorded_runs,
-    unknown_names,
     verdicts,
-)  # fmt: skip
-from mtl_lib.experiments.registry import EXPERIMENTS
-from mtl_lib.experiments.scorecard import claims_text, rows, summary
+)
 from mtl_lib.ledger import Entry, change, default_folder, read, record
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"
@@ -44,6 +47,7 @@ FILE = """
 experiments = ["demo"]
 [[claim]]
 id = "gain"
+part = "Sharing"
 where = "Table 4"
 says = "Sharing helps."
 paper = "5 points"
@@ -63,6 +67,7 @@ says = "Norms are alike."
 tests = ["demo accuracy: laf = tucker +- 1"]
 [[claim]]
 id = "falls"
+part = "Layers"
 where = "Fig. 3"
 says = "It falls."
 tests = ["demo rate: laf < 1", "demo rate: laf < laf@late"]
@@ -232,6 +237,97 @@ def test_holm_stops_at_the_first_that_fails(monkeypatch, book):
     assert by_chance(several) == (3, pytest.approx(0.15), 1)
 
 
+def test_a_wider_interval_takes_verdicts_back(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 53.0)
+    put(book, "norm_only", 50.0)
+
+    def kind(level):
+        return next(v.kind for v in verdicts("open", book, level=level) if v.claim.id == "gain")
+
+    p = next(v for v in verdicts("open", book) if v.claim.id == "gain").tests[0].difference.p
+    assert 1e-4 < p < 0.05 and kind(1 - 1.1 * p) == kind(0.95) == REPRODUCED and kind(1 - 0.9 * p) == NOISE
+
+
+def test_equality_and_what_is_not_recorded_are_no_discoveries(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "tucker", 60.0, noise=0.1)
+    found = verdicts("open", book)
+    assert [str(each.contrast) for each in judged_tests(found)] == ["demo accuracy: laf > single"]
+    assert held_together(found) == judged_tests(found) and not held_together(found, 1 - 1e-12)
+
+
+def test_a_claim_belongs_to_the_part_of_the_one_before_and_the_first_names_one(book):
+    parts = {claim.id: claim.part for claim in read_claims()}
+    assert parts["ranked"] == parts["alike"] == "Sharing" and parts["sum"] == "Layers"
+    module.CLAIMS.write_text(FILE.replace('part = "Sharing"\n', ""), encoding="utf-8")
+    with pytest.raises(DataError, match="part"):
+        read_claims()
+
+
+# ---- the page
+
+
+class Entries(HTMLParser):
+    """The folded entries of a scorecard: their claims, what the filter knows, and what can be read."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.kinds: dict[str, list[str]] = {}
+        self.words: dict[str, str] = {}
+        self.open = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "details":
+            self.open = given["id"].removeprefix("claim-")
+            self.kinds[self.open], self.words[self.open] = given["data-kinds"].split("|"), ""
+
+    def handle_endtag(self, tag):
+        self.open = "" if tag == "details" else self.open
+
+    def handle_data(self, data):
+        if self.open:
+            self.words[self.open] += data
+
+
+def page(folder) -> Entries:
+    return Entries(scorecard_html({tier: verdicts(tier, folder) for tier in ("open", "synthetic")}))
+
+
+def test_the_page_has_every_claim_and_says_in_words_what_the_ledger_says(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 60.0)
+    found = page(book)
+    assert list(found.kinds) == [claim.id for claim in read_claims()]
+    assert found.kinds["gain"] == ["open:explained by the control", "synthetic:not recorded yet"]
+    assert "photographs (✓) explained by the control" in found.words["gain"]
+    assert "rendered faces … not recorded yet" in found.words["gain"]
+    assert "Not ruled out: shrinking does it." in found.words["gain"] and "5 points" in found.words["gain"]
+    assert found.kinds["there"] == ["synthetic:not recorded yet"], "a tier without the claim has no verdict"
+    assert found.kinds["sum"] == ["checked, not measured"] and "It does." in found.words["sum"]
+    put(book, "norm_only", 50.0)
+    assert page(book).kinds["gain"][0] == "open:reproduced"
+
+
+def test_every_choice_of_the_page_leaves_as_many_claims_as_it_says(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    html = scorecard_html({tier: verdicts(tier, book) for tier in ("open", "synthetic")})
+    kinds = [kind for each in Entries(html).kinds.values() for kind in each]
+    choices = re.findall(r'<option value="([^"]+)">[^<]*\((\d+)\)</option>', html)
+    assert {value: int(count) for value, count in choices} == dict(Counter(kinds))
+
+
+def test_words_of_a_claim_are_no_markup(book):
+    module.CLAIMS.write_text(FILE.replace("Sharing helps.", "a < b & <b>bold</b>"), encoding="utf-8")
+    html = scorecard_html({"open": verdicts("open", book)})
+    assert "<b>" not in html and "a &lt; b &amp; &lt;b&gt;" in html
+
+
 def test_the_command_prints_verdicts_and_fits_a_terminal(book, capsys):
     put(book, "single", 50.0)
     put(book, "laf", 60.0)
@@ -290,11 +386,15 @@ def test_every_method_and_metric_that_a_claim_names_exists(tmp_path):
     used = {test.experiment for claim in claims for test in (*claim.tests, *claim.control)}
     methods = {name: methods_of(EXPERIMENTS[name], tmp_path) for name in used if name in EXPERIMENTS}
     metrics: dict[str, dict[str, set[str]]] = {}
+    tiers = set()
     for name in methods:
         for one in read(name, default_folder()):
             metrics.setdefault(name, {}).setdefault(one.method, set()).update(one.metrics)
+            tiers.add(one.tier)
     assert "table4" in methods
-    assert not unknown_names(claims, methods, metrics)
+    assert not unknown_names(claims, methods, {})
+    # Subsets of 300-W are measured where 300-W is, and not on a tier whose runs are in the book.
+    assert not unknown_names([c for c in claims if not c.tiers or tiers & set(c.tiers)], {}, metrics)
 
 
 AMBIGUITIES = Path(__file__).parents[1] / "docs" / "ambiguities.md"

@@ -1,5 +1,6 @@
 """The command ``mtl``, as its user meets it: results on stdout, one clear message and status 2 for what is wrong."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from mtl_lib import cli
 from mtl_lib.faces.render import render_faces
 from mtl_lib.predict import predict_picture, square
+from mtl_lib.train import FitResult
 
 SMOKE = ["--budget", "smoke", "--set", "faces=60"]
 
@@ -65,6 +67,20 @@ def test_what_happens_before_the_first_step_is_announced(tmp_path, capsys):
     assert cli.main(["train", "--out", str(tmp_path / "run"), "--steps", "1", *SMOKE]) == 0
     out, err = capsys.readouterr()
     assert err.startswith("rendering faces, 48x48 pixels") and "rendering" not in out
+
+
+def test_a_run_that_a_signal_stopped_ends_with_its_status(tmp_path, monkeypatch):
+    """`mtl train && mtl evaluate` must not measure half a run."""
+    about = {"best_step": -1, "validation": {}, "seconds": 1.0, "memory": 1.0, "seconds_per_step": 1.0}
+    predicted = {"seconds_per_step": 1.0, "memory": 1.0}
+    for finished, number, status in (
+        (False, signal.SIGTERM, 143),
+        (False, signal.SIGINT, 130),
+        (True, None, 0),
+    ):
+        result = FitResult(tmp_path, 1, finished, predicted=predicted, signal=number, **about)
+        monkeypatch.setattr("mtl_lib.train.fit", lambda *a, result=result, **k: result)
+        assert cli.main(["train", "--out", str(tmp_path), *SMOKE]) == status
 
 
 def test_a_finished_run_is_not_overwritten_but_can_be_resumed(run, capsys):

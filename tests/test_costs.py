@@ -81,7 +81,7 @@ def test_a_run_tells_before_and_after_and_is_not_touched_by_the_looking(tmp_path
     states = [load_checkpoint(tmp_path / name / "last.safetensors") for name in ("with", "without")]
     assert states[0][1] == states[1][1]
     assert all(torch.equal(value, states[1][0][key]) for key, value in states[0][0].items())
-    assert result.predicted["memory"] == 1.0 and "1 MB were expected" in str(result)
+    assert result.predicted["memory"] == 1.0 and "1 MiB were expected" in str(result)
     log = read_log(tmp_path / "with")
     before = next(line for line in log if line["event"] == "predicted")
     after = log[-1]

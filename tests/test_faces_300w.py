@@ -24,6 +24,7 @@ from mtl_lib.faces.registry import open_set, reader, twin_writer
 from mtl_lib.faces.three_hundred_w import FACES, SOURCES, ThreeHundredW, read_boxes
 from mtl_lib.faces.twins.common import part_counts
 from mtl_lib.faces.twins.three_hundred_w import SMALL, SPACED, write
+from mtl_lib.landmark_subsets import head_turn
 
 TOTAL = sum(SMALL.values())
 
@@ -47,6 +48,24 @@ def sound(tiny):
 @pytest.fixture
 def copy(twin, tmp_path) -> Path:
     return shutil.copytree(twin, tmp_path / "300w")
+
+
+# ---- the twin
+
+
+def test_the_challenging_part_of_the_twin_shows_heads_that_are_turned_further(tmp_path):
+    size = {**dict.fromkeys(FACES, 1), "helen/testset": 80, "ibug": 80}
+    faces = ThreeHundredW(write(tmp_path / "300w", size=size, pixels=24))
+    common, challenging = (faces.load(part, size=24)[0] for part in ("common", "challenging"))
+    assert (len(common), len(challenging)) == (81, 80), "as many as were asked for, folder by folder"
+    middle = [head_turn(each.landmarks).median().item() for each in (common, challenging)]
+    assert middle[1] > 1.3 * middle[0], middle
+
+
+@pytest.mark.parametrize("size", [{"ibug": 3}, {**SMALL, "ibug": 0}, {**SMALL, "cofw": 2}])
+def test_a_size_by_folder_names_every_folder(tmp_path, size):
+    with pytest.raises(ConfigError, match="name each of afw, .*ibug with one face or more"):
+        write(tmp_path / "300w", size=size)
 
 
 # ---- .pts

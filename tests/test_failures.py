@@ -29,7 +29,7 @@ def test_the_symptom_is_seen_in_the_mistake_and_not_in_its_twin(name, tmp_path):
     scale = "smoke" if name in QUICK else "cpu"
     for method in (name, name + HEALTHY):
         failure, faulty = failure_of(method)
-        found = failure.run(faulty, 5, scale, tmp_path / method)  # a seed that is not recorded
+        found = failure.run(faulty, 5, scale, tmp_path / method).numbers  # a seed that is not recorded
         assert all(math.isfinite(value) for value in found.values()) and set(failure.shown) <= set(found)
         assert failure.detect(found) == faulty, found
 

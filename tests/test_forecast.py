@@ -86,7 +86,8 @@ def test_the_words_say_hours_where_minutes_would_be_many():
         str(Forecast(600.0, "NVIDIA T4", "by recorded runs"))
         == "about 10.0 minutes to go on NVIDIA T4, by recorded runs"
     )
-    assert str(Forecast(36_000.0, "a CPU", "so", 1234.0)) == "about 10.0 hours, 1.3 GB to go on a CPU, so"
+    assert ", 1.0 GiB" in str(Forecast(36_000.0, "a CPU", "so", 1024.0)), "memory is counted in MiB"
+    assert str(Forecast(36_000.0, "a CPU", "so", 1234.0)) == "about 10.0 hours, 1.3 GiB to go on a CPU, so"
 
 
 def test_small_batches_tell_the_seconds_of_all_steps(monkeypatch):
@@ -125,7 +126,7 @@ def test_a_sweep_tells_it_before_it_starts(tmp_path, capsys, two_threads, monkey
     sweep(toy, "open", "cpu", workspace=tmp_path / "runs", folder=tmp_path / "ledger", accelerator="cpu")
     first, second, _ = capsys.readouterr().err.splitlines()
     assert (
-        "2 of 2 runs to do; about 4.0 hours, 0.1 GB to go on 1 thread of a CPU, by a few small batches"
+        "2 of 2 runs to do; about 4.0 hours, 0.1 GiB to go on 1 thread of a CPU, by a few small batches"
         in first
     )
     assert "by recorded runs" in second  # of the run that was just made

@@ -1,5 +1,6 @@
 """Intervals and tests over seeds, against scipy's own and against their meaning."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mtl_lib.errors import DataError
-from mtl_lib.seeds import paired, spread
+from mtl_lib.seeds import holm, paired, spread
 
 samples = st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda x: np.std(x) > 1e-3)
 
@@ -52,3 +53,23 @@ def test_one_run_has_no_spread_and_none_is_an_error():
         spread([])
     with pytest.raises(DataError, match="no seed in common"):
         paired({0: 1.0}, {1: 1.0})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(0, 0.08), min_size=1, max_size=6))
+def test_holm_rejects_what_every_group_that_holds_it_rejects_by_bonferroni(values):
+    """Closed testing: an independent way to the same procedure."""
+    everybody = range(len(values))
+    groups = [g for size in range(1, len(values) + 1) for g in itertools.combinations(everybody, size)]
+    fallen = {g for g in groups if min(values[k] for k in g) <= (1 - 0.95) / len(g)}
+    assert holm(values) == [all(g in fallen for g in groups if k in g) for k in everybody]
+
+
+def test_holm_keeps_the_error_of_all_tests_together_and_single_tests_do_not():
+    draws = np.random.default_rng(3).uniform(size=(4000, 20))
+    assert np.mean([any(holm(row)) for row in draws]) == pytest.approx(0.05, abs=0.012)
+    assert np.mean((draws < 0.05).any(1)) > 0.6
+
+
+def test_a_test_without_a_p_value_is_not_rejected_and_counts():
+    assert holm([math.nan, 0.02]) == [False, True] and holm([math.nan, 0.03]) == [False, False]

@@ -101,7 +101,7 @@ def test_the_memory_table_adds_up(bench):
     config = TrainConfig.for_budget("full")
     found = bench.memory_rows(config, 256, False)
     pair = found["two plain networks, or LAF"]
-    weights = sum(p.numel() for p in nn.ModuleList([resnet34(), resnet34()]).parameters()) * 4 / bench.MB
+    weights = sum(p.numel() for p in nn.ModuleList([resnet34(), resnet34()]).parameters()) * 4 / bench.MIB
     assert pair["weights"] == pair["gradients"] == pair["momentum"] == pytest.approx(weights)
     assert found["cross-stitch"]["activations"] == 2 * pair["activations"]
     assert len(rows) == 8 and all(500 < float(row["megabytes"]) < 15000 for row in rows)

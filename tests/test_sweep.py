@@ -163,6 +163,37 @@ def _goes_on(job, workspace, root, accelerator):
     return Outcome(metrics={"resumed": float((workspace / "second").exists())}, device="CPU", memory=1.0)
 
 
+def stopped_sweep(tmp_path, moment: str, number: int = 0) -> tuple[int, str, list[str]]:
+    """Exit status and words of a sweep that gets a signal, and the methods that are recorded."""
+    script = Path(__file__).parent / "stopped_sweep.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, moment, str(number)], capture_output=True, text=True, timeout=500
+    )
+    recorded = [entry.method for name in ("toy", "next") for entry in read(name, tmp_path / "ledger")]
+    return done.returncode, done.stderr, sorted(recorded)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "kept"),
+    [
+        ("step 3", signal.SIGTERM, ["first"]),
+        ("step 3", signal.SIGINT, ["first"]),
+        ("step 6", signal.SIGTERM, ["first"]),  # all steps are done, and yet the user wants to stop
+        ("outside", signal.SIGTERM, ["first", "trained"]),
+    ],
+)
+def test_a_signal_ends_the_whole_sweep_and_half_a_run_is_not_recorded(tmp_path, moment, number, kept):
+    status, said, recorded = stopped_sweep(tmp_path, moment, number)
+    assert status == 128 + number and "Traceback" not in said, said
+    assert recorded == kept
+    assert f"{number.name}, {3 - len(kept)} runs are left; the same command goes on" in said
+    assert "failed" not in said
+    status, said, recorded = stopped_sweep(tmp_path, "never")
+    assert (status, recorded) == (0, ["first", "last", "quick", "trained"]), said
+    steps = [line for line in (tmp_path / "notes").read_text().splitlines() if line.startswith("step ")]
+    assert steps == [f"step {k}" for k in range(7)], "no step was done twice"
+
+
 def test_the_time_to_go_comes_from_recorded_runs():
     jobs = toy().jobs("open", "cpu", [0, 1], Path())
     assert expected_seconds(jobs, []) is None

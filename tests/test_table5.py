@@ -8,7 +8,7 @@ import pytest
 from mtl_lib import cli
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import DataError, DivergenceError
-from mtl_lib.experiments import rate_search
+from mtl_lib.experiments import rate_search, table5, table6
 from mtl_lib.experiments.base import Job
 from mtl_lib.experiments.baseline_table import COUNTED, PAPER, table5_text
 from mtl_lib.experiments.face_runs import face_sets, run_config
@@ -25,7 +25,7 @@ from mtl_lib.experiments.table5 import (
     table_jobs,
 )
 from mtl_lib.features import KINDS, LinearBaseline
-from mtl_lib.ledger import Entry, record
+from mtl_lib.ledger import Entry, read, record
 from mtl_lib.metrics import accuracy, macro_recall
 from mtl_lib.tasks import split_sets
 
@@ -204,3 +204,12 @@ def test_the_command_sweeps_and_prints_it(tmp_path, capsys):
     assert cli.main(["table", "5", *options, "--ledger", str(tmp_path / "runs/ledger")]) == 0
     printed = capsys.readouterr().out
     assert "28.39" in printed and "majority" in printed
+
+
+def test_the_recorded_searches_of_tables_5_and_6_are_still_their_jobs():
+    """Whatever is tidied up in the code: a changed setting would run every recorded search again."""
+    for table in (table5, table6):
+        name = table.SEARCH_EXPERIMENT.name
+        for entry in read(name):
+            jobs = table.SEARCH_EXPERIMENT.jobs(entry.tier, entry.budget, [entry.seed], Path())
+            assert any(table.SEARCH_EXPERIMENT.is_record_of(entry, job) for job in jobs), entry.method

@@ -138,6 +138,7 @@ def test_controls_differ_from_their_row_in_one_thing_and_take_over_its_rate(tmp_
     assert differing("norm_only", "laf") == {"norm"}
     assert differing("laf+placebo", "laf+ada") == {"ada_placebo"}
     assert differing("single_l2", "single") == {"landmark_loss"}
+    assert differing("single_shape", "single") == {"landmark_targets"}
     assert differing("laf+ada_l2", "laf+ada") == {"landmark_loss", "lr"}
     assert {jobs[name].config["train"]["lr"] for name in ("laf", "norm_only")} == {0.01}
     assert {jobs[name].config["train"]["lr"] for name in ("laf+ada", "laf+placebo")} == {0.1}

@@ -11,8 +11,8 @@ import torch
 from scipy import stats
 from toy_faces import toy_sets
 
-from mtl_lib.errors import ConfigError, DataError
-from mtl_lib.experiments import transfer_sets
+from mtl_lib.errors import ConfigError, DataError, Interrupted
+from mtl_lib.experiments import transfer_runs, transfer_sets
 from mtl_lib.experiments.base import Job
 from mtl_lib.experiments.table7 import (
     RATES,
@@ -33,6 +33,7 @@ from mtl_lib.faces.splits import split_faces
 from mtl_lib.faces.twins import ckplus as ckplus_twin
 from mtl_lib.faces.twins import oulu as oulu_twin
 from mtl_lib.ledger import Entry, record
+from mtl_lib.train import FitResult
 
 TWINS = (ckplus_twin, oulu_twin)
 
@@ -226,3 +227,14 @@ def test_those_who_hold_the_sets_run_the_table_by_naming_a_folder(tmp_path):
     assert {"accuracy", "fold_1"} <= set(found) and not {"fold_2", "weak_accuracy"} & set(found)
     other = transfer_sets.load_target("oulu", "paper", 32, tmp_path, root, None)
     assert len(set(other.faces.persons)) == 5 and set(other.weak.persons) == set(other.faces.persons)
+
+
+def test_half_a_source_is_no_source(tmp_path, monkeypatch):
+    """A signal while the source trains must end the job: fine-tuning would start from what there is."""
+    half = FitResult(tmp_path, 1, False, -1, {}, 1.0, 1.0, {}, 1.0, signal=15)
+    monkeypatch.setattr(transfer_runs, "fit", lambda *a, **k: half)
+    monkeypatch.setattr(transfer_runs, "source_sets", lambda *a: toy_sets())
+    config = transfer_config("synthetic", "smoke", 0, "ckplus", "laf", 0.05)
+    job = Job(experiment="demo", method="laf", seed=0, tier="synthetic", budget="smoke", config=config)
+    with pytest.raises(Interrupted):
+        transfer_runs.train_source(job, tmp_path, None, "cpu")

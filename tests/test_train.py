@@ -18,8 +18,9 @@ from mtl_lib import tasks
 from mtl_lib.adversary import ganin_ramp
 from mtl_lib.checkpoint import load_checkpoint
 from mtl_lib.config import TrainConfig
-from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError
-from mtl_lib.loaders import TaskBatches
+from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError, Interrupted
+from mtl_lib.evaluate import load_run
+from mtl_lib.loaders import Batch, TaskBatches
 from mtl_lib.processes import shard
 from mtl_lib.train import fit, learning_rate, read_log
 
@@ -112,10 +113,13 @@ def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path, whole):
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     result = run(tmp_path / "run", on_step=interrupt)
-    assert not result.finished and result.step == 5
+    assert not result.finished and result.step == 5 and result.signal == signal.SIGINT
+    with pytest.raises(Interrupted, match="stopped at step 5"):
+        result.completed()
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 5
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    assert run(tmp_path / "run", resume=True).finished
+    result = run(tmp_path / "run", resume=True)
+    assert result.finished and result.completed() is result
     assert_same_run(tmp_path / "run", whole())
 
 
@@ -581,3 +585,25 @@ def test_settings_of_the_presets_are_allowed():
         assert config.budget == budget and config.steps > 0
     full = unhooked("mtl_lib/config.py").TrainConfig.for_budget("full")
     assert (full.width, full.batch_size, full.lr, full.pixels) == (64, 256, 0.01, 96)  # the paper's
+
+
+def test_landmarks_whitened_as_shapes_are_trained_by_the_mahalanobis_distance_and_read_back(tmp_path):
+    faces = SETS["landmarks"]
+    jitter = torch.randn(faces.landmarks.shape, generator=torch.Generator().manual_seed(0))
+    sets = {**SETS, "landmarks": dataclasses.replace(faces, landmarks=faces.landmarks + jitter)}
+    config = toy_config(tasks=("landmarks",), landmark_targets="shape", landmark_loss="l2")
+    train = tasks.split_sets(config, sets)["train"]
+    (task,) = tasks.make_tasks(config, train)
+    points = train["landmarks"].landmarks
+    moved = points.roll(1, 0)
+    batch = Batch(train["landmarks"].images.float(), None, moved, torch.arange(len(points)))
+    found = task.loss(task.scaler.transform(points), batch)
+    # Independent of axes and spreads: the pseudo-inverse of the covariance.
+    flat = points.double().flatten(1)
+    precision = torch.linalg.pinv(torch.cov(flat.mT), rtol=1e-6)
+    step = flat - moved.double().flatten(1)
+    assert found.item() == pytest.approx(((step @ precision) * step).sum(1).mean().item() / 136, rel=1e-4)
+    run(tmp_path / "run", config, sets)
+    again = load_run(tmp_path / "run", "last", "cpu").tasks[0]
+    assert torch.equal(again.scaler.axes, task.scaler.axes)
+    assert torch.allclose(again.points(task.scaler.transform(points)), points, atol=1e-3)

@@ -8,6 +8,7 @@ import nbformat
 import yaml
 
 from mtl_lib.ledger import read
+from tools.drawn_face import FIGURE, PAGE, drawn_face
 from tools.execute import Outcome, code_cells
 
 COPIED = ("_config.yml", "_toc.yml", "references.bib", "_static", "_ext")
@@ -86,7 +87,7 @@ def recorded_runs(folder: Path) -> str:
             f"| {max(run.memory for run in runs):.0f} |\n"
         )
     return (
-        "| experiment | faces | budget | runs | methods | seeds | device | minutes in all | most memory, MB |\n"
+        "| experiment | faces | budget | runs | methods | seeds | device | minutes in all | most memory, MiB |\n"
         f"|---|---|---|---:|---:|---:|---|---:|---:|\n{rows}"
     )
 
@@ -110,3 +111,5 @@ def stage(root: Path, target: Path, store: Path, outcomes: list[Outcome], budget
     (target / RUN_TIMES).parent.mkdir(exist_ok=True)
     (target / RUN_TIMES).write_text(run_times(outcomes, budget), encoding="utf-8")
     (target / RECORDED_RUNS).write_text(recorded_runs(root / LEDGER), encoding="utf-8")
+    if PAGE in pages(root):
+        (target / FIGURE).write_bytes(drawn_face(root, store))

@@ -1,7 +1,7 @@
 """Checks for the exercises of chapter 12, baselines and what accuracy hides.
 
 Each check gets the right answer in another way than the solution does: by counting one picture after the other, by
-a linear programme, by going around every pixel, by Bayes' rule in a small world in which everything is known.
+a linear programme, by asking every bin for every pixel's vote, by Bayes' rule in a small world in which everything is known.
 """
 
 import math
@@ -105,26 +105,51 @@ def check_12_2(answer: Callable[[float, Tensor], tuple[float, float]]) -> bool:
     return check("12.2", answer, _bounds_cases)
 
 
+def _shared_votes(down: Tensor, right: Tensor, bins: int, power: int = 1, turn: float = 180.0) -> list[float]:
+    """Every pixel's vote for every bin: its share falls evenly from 1 at the centre to 0 at the next centre."""
+    tally, step = [0.0] * bins, turn / bins
+    for d, r in zip(down.flatten().tolist(), right.flatten().tolist(), strict=True):
+        angle = math.degrees(math.atan2(d, r))
+        for b in range(bins):
+            # Bins repeat after each turn; with one bin its neighbours are itself.
+            for again in range(-3, 4):
+                apart = abs(angle - (b * step + again * turn)) / step
+                tally[b] += math.hypot(d, r) ** power * max(0.0, 1.0 - apart)
+    return tally
+
+
 def _histogram_cases(answer: Callable) -> Iterator[Case]:
     chance = torch.Generator().manual_seed(0)
-    for name, shape, bins in (
-        ("noise", (9, 7), 8),
-        ("five bins", (6, 6), 5),
-        ("one bin", (4, 5), 1),
-        ("an even grey", (5, 5), 8),
+    noise = {
+        name: (torch.randn(2, *shape, generator=chance, dtype=torch.float64), bins)
+        for name, shape, bins in (("noise", (9, 7), 8), ("five bins", (6, 6), 5), ("one bin", (4, 5), 1))
+    }
+    for name, parts, bins in (
+        # One edge whose grey values change along x, so in the middle of bin 0, and one half-way to bin 1.
+        ("a single edge, its gradient along x", torch.tensor([[[0.0]], [[2.0]]], dtype=torch.float64), 4),
+        ("a gradient half-way between bins 0 and 1", _slope(math.pi / 8), 4),
+        ("a gradient half-way between the last bin and bin 0", _slope(-math.pi / 8), 4),
+        *((key, *value) for key, value in noise.items()),
+        ("an even grey", torch.zeros(2, 5, 5, dtype=torch.float64), 8),
     ):
-        down, right = torch.randn(2, *shape, generator=chance, dtype=torch.float64)
-        if name == "an even grey":
-            down, right = torch.zeros_like(down), torch.zeros_like(right)
-        tallies = {key: [0.0] * bins for key in ("right", "count", "turn", "floor")}
+        down, right = parts
+        tallies = {
+            "right": _shared_votes(down, right, bins),
+            "count": _shared_votes(down, right, bins, power=0),
+            "square": _shared_votes(down, right, bins, power=2),
+            "turn": _shared_votes(down, right, bins, turn=360.0),
+            "exchanged": _shared_votes(right, down, bins),
+            "upside down": _shared_votes(-down, right, bins),
+            "nearest": [0.0] * bins,
+            "floor": [0.0] * bins,
+            "farther": [0.0] * bins,
+        }
         for d, r in zip(down.flatten().tolist(), right.flatten().tolist(), strict=True):
-            length, angle = math.hypot(d, r), math.degrees(math.atan2(d, r))
-            step = 180 / bins
-            centred = int(((angle + step / 2) % 180) // step)
-            tallies["right"][centred] += length
-            tallies["count"][centred] += 1
-            tallies["turn"][int(((angle + 180 / bins) % 360) // (360 / bins))] += length
-            tallies["floor"][int((angle % 180) // step)] += length
+            place = (math.degrees(math.atan2(d, r)) % 180) * bins / 180
+            tallies["nearest"][int(place + 0.5) % bins] += math.hypot(d, r)
+            tallies["floor"][int(place) % bins] += math.hypot(d, r)
+            for b, share in ((int(place), place % 1), (int(place) + 1, 1 - place % 1)):
+                tallies["farther"][b % bins] += math.hypot(d, r) * share
         values = {}
         for key, tally in tallies.items():
             size = math.sqrt(sum(x * x for x in tally))
@@ -134,22 +159,40 @@ def _histogram_cases(answer: Callable) -> Iterator[Case]:
             name,
             answer(down.clone(), right.clone(), bins),
             values["right"],
-            "Directions modulo 180 degrees, bin 0 centred on the x axis, weighted by length, scaled to length 1",
+            "Each pixel's length, divided between the two bins whose centres are nearest, modulo 180 degrees; the squares"
+            " of the entries sum to 1",
             {
+                "each vote goes to one bin whole; divide it between the two nearest": values["nearest"],
+                "each vote goes whole to the bin that begins below it; divide it between the two nearest": values[
+                    "floor"
+                ],
+                "the nearer of the two bins gets the larger share": values["farther"],
                 "every pixel counts its gradient's length, not 1": values["count"],
+                "every pixel counts its gradient's length, not the square of it": values["square"],
                 "a bright edge on dark ground and a dark one on bright are the same: 180 degrees, not 360": values[
                     "turn"
                 ],
-                "bin 0 is centred on the x axis; it does not begin there": values["floor"],
+                "the angle is taken from the wrong axis: atan2 takes first down, then right": values[
+                    "exchanged"
+                ],
+                "the angle turns the wrong way: rows count downwards, and so does the angle": values[
+                    "upside down"
+                ],
                 "the sum of the squares is to be 1, not the sum": torch.tensor(
                     [x / total if total else 0.0 for x in tallies["right"]], dtype=torch.float64
                 ),
+                "it is not scaled yet": torch.tensor(tallies["right"], dtype=torch.float64),
             },
         )
 
 
+def _slope(angle: float) -> Tensor:
+    """The gradient of one pixel with this direction: down, right."""
+    return torch.tensor([[[math.sin(angle)]], [[math.cos(angle)]]], dtype=torch.float64)
+
+
 def check_12_3(answer: Callable[[Tensor, Tensor, int], Tensor]) -> bool:
-    """Exercise 12.3: `answer(down, right, bins)` is the edge orientation histogram of one cell."""
+    """Exercise 12.3: `answer(down, right, bins)` is the edge orientation histogram of one cell, votes shared."""
     return check("12.3", answer, _histogram_cases)
 
 
@@ -182,6 +225,10 @@ def _prior_cases(answer: Callable) -> Iterator[Case]:
             "Take the frequencies of the training set out, put those of the new place in, and make rows sum to 1",
             {
                 "rows must sum to 1": given * met / trained,
+                "divide by the sum over the classes of a picture, dimension 1, not over the pictures": given
+                * met
+                / trained
+                / (given * met / trained).sum(0),
                 "the frequencies that the classifier was trained with are still in it": times
                 / times.sum(1, keepdim=True),
                 "nothing has changed yet": given,

@@ -96,7 +96,7 @@ class Outcome:
     device : str
         What it ran on, in words.
     memory : float
-        Peak memory in MB.
+        Peak memory in MiB.
     files : mapping of str to str, optional
         Texts of small files to keep beside the ledger: curves, features.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtl_lib.experiments.recorded import cell, difference_cell, values_of
+from mtl_lib.experiments.recorded import cell, difference_cell, seeds_line, values_of
 from mtl_lib.faces.states import TABLE_2
 from mtl_lib.ledger import Entry
 
@@ -51,10 +51,8 @@ def table5_text(entries: Sequence[Entry]) -> str:
             f"{method:16}{cell(accuracy[method], 13)}{cell(recall[method], 15)}"
             f"{difference_cell(recall[method], base, 17)}{paper:>10}".rstrip()
         )
-    seeds = max((len(found) for found in accuracy.values()), default=0)
     lines += [
-        f"{seeds} seed{'s' if seeds != 1 else ''}; mean ± standard deviation; * the paired difference's 95 %"
-        " interval leaves out 0",
+        seeds_line(accuracy),
         "' counted from the paper's Table 2; the paper does not print these rows",
     ]
     return "\n".join(lines)

@@ -48,8 +48,8 @@ def run_sweep(
 ) -> int:
     """Run what is missing of an experiment, and record it in the ledger.
 
-    It can be killed at any time: the same command goes on and repeats nothing that is done. Several such commands may
-    run at once.
+    It can be killed at any time: the same command goes on and repeats nothing that is done. Ctrl-C and SIGTERM end it
+    with what is done, and with exit status 130 or 143. Several such commands may run at once.
 
     Parameters
     ----------
@@ -208,8 +208,8 @@ def print_claims(
     details
         Print every contrast with its interval.
     """
-    from mtl_lib.experiments.claims import verdicts
     from mtl_lib.experiments.scorecard import claims_text
+    from mtl_lib.experiments.verdicts import verdicts
 
     folder = ledger_folder(ledger, budget or "cpu", Path("runs/sweeps"))
     print(claims_text({tier: verdicts(tier, folder, budget) for tier in tiers}, details))

@@ -179,12 +179,17 @@ def run_faces(
     Outcome
         Metrics in percent: ``validation_score`` and its parts, and of the test people accuracy, macro-recall,
         majority rate and NME.
+
+    Raises
+    ------
+    Interrupted
+        If it was stopped before its end: half a run is not measured.
     """
     sets = face_sets(job, root)
     config = TrainConfig.from_dict(job.config["train"])
     result = fit(
         config, sets, out=workspace, resume=True, accelerator=accelerator, progress=False, watch=watch
-    )
+    ).completed()
     found = {f"validation_{name.split('/')[1]}": value for name, value in result.validation.items()}
     recall, error = found.get("validation_macro_recall", 0.0), found.get("validation_nme", 0.0)
     metrics = {"validation_score": recall - error, **found, "best_step": float(result.best_step)}

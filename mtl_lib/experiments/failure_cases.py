@@ -1,12 +1,13 @@
 """Mistakes that are easily made, each as a small run with its healthy twin: what the failures of the book are made from.
 
 Three cases need no faces; five train two small networks on rendered ones.  A case is run as ``run(faulty, seed,
-scale, workspace)`` and returns what was measured; :mod:`mtl_lib.experiments.failures` says what gives it away.
+scale, workspace)`` and returns what was measured, at the end and on the way;
+:mod:`mtl_lib.experiments.failures` says what gives it away.
 """
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,23 @@ from mtl_lib.train import fit
 
 Numbers = dict[str, float]
 
+
+class Measured(NamedTuple):
+    """What a run gave.
+
+    Attributes
+    ----------
+    numbers : dict of str to float
+        At the end.
+    curve : dict
+        What a plot shows: ``at``, the places on its axis (steps, unless a case says otherwise), and ``lines``, a list
+        of as many values for every name: None where nothing was measured, a list for one number per layer.
+    """
+
+    numbers: Numbers
+    curve: dict[str, Any]
+
+
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"faces": (300, 260), "steps": 60, "width": 4, "batch_size": 16},
     "cpu": {"faces": (600, 500), "steps": 120, "width": 8, "batch_size": 32},
@@ -33,10 +51,13 @@ SCALES: dict[str, dict[str, Any]] = {
 """Faces of each set, steps, filters and batch of the cases that train networks."""
 
 
+EVERY = 20
+"""Steps from one point of a curve to the next, in the cases without faces."""
+
 # ---- without faces
 
 
-def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Align two sets with the gradient reversal the right way round, or with its sign lost.
 
     Two sets of points differ in the mean of two coordinates, on one of which the labels depend.  One encoder serves
@@ -50,7 +71,7 @@ def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbe
         inputs[1][:, :2] += 1.5
         return inputs, labels
 
-    def encoder(coefficient: float) -> nn.Module:
+    def encoder(coefficient: float) -> tuple[nn.Module, dict[str, list[float]]]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8))
@@ -58,34 +79,47 @@ def reversed_sign(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbe
         parameters = [*net.parameters(), *head.parameters(), *classifier.parameters()]
         optimiser = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
         draw = torch.Generator().manual_seed(seed)
+        lines: dict[str, list[float]] = {"domain loss": [], "apart": []}
+        recent: list[float] = []
         for step in range(steps):
             inputs, labels = points(64, draw)
             features = [net(x) for x in inputs]
             loss = F.cross_entropy(head(torch.cat(features)), torch.cat(labels))
             if coefficient:
-                loss = loss + domain_loss(classifier, features, coefficient * ganin_ramp(step / steps))[0]
+                domain = domain_loss(classifier, features, coefficient * ganin_ramp(step / steps))[0]
+                loss = loss + domain
+                recent.append(domain.item())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        return net
+            if coefficient and (step + 1) % EVERY == 0:
+                lines["domain loss"].append(sum(recent) / len(recent))
+                lines["apart"].append(apart(net)[0])
+                recent.clear()
+        return net, lines
 
-    def apart(net: nn.Module) -> tuple[float, float]:
+    def apart(net: nn.Module) -> tuple[float, list[torch.Tensor]]:
         inputs, _ = points(500, torch.Generator().manual_seed(seed + 1000))
         with torch.no_grad():
             first, second = (net(x) for x in inputs)
         gap = first.mean(0) - second.mean(0)
         spread = 0.5 * (first.var(0).sum() + second.var(0).sum())
+        return float(gap.norm() / spread.sqrt()), [first, second]
+
+    def told(features: list[torch.Tensor]) -> float:
         people = [[f"{t}-{i}" for i in range(500)] for t in (0, 1)]
-        return float(gap.norm() / spread.sqrt()), 100 * domain_probe(
-            [first, second], people, seed=seed
-        ).accuracy
+        return 100 * domain_probe(features, people, seed=seed).accuracy
 
-    distance, probe = apart(encoder(-1.0 if faulty else 1.0))
-    without, probe_without = apart(encoder(0.0))
-    return {"apart": distance, "apart_without": without, "probe": probe, "probe_without": probe_without}
+    net, lines = encoder(-1.0 if faulty else 1.0)
+    distance, features = apart(net)
+    without, plain = apart(encoder(0.0)[0])
+    numbers = {
+        "apart": distance, "apart_without": without, "probe": told(features), "probe_without": told(plain),
+    }  # fmt: skip
+    return Measured(numbers, {"at": list(range(EVERY, steps + 1, EVERY)), "lines": lines})
 
 
-def task_axis_first(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def task_axis_first(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Stack the tasks along the last axis, as last-axis flattening needs it, or along the first one.
 
     Two tasks' kernels have a part in common.  They go down the squared distance to where they are plus the trace norm
@@ -95,17 +129,11 @@ def task_axis_first(faulty: bool, seed: int, scale: str, workspace: Path) -> Num
     common = torch.randn(8, 4, 3, 3, generator=draw)
     start = [common + 0.5 * torch.randn(8, 4, 3, 3, generator=draw) for _ in range(2)]
     kernels = [w.clone().requires_grad_() for w in start]
-    for step in range(300):
+
+    def stacked(kernels: list[torch.Tensor]) -> torch.Tensor:
         if faulty:
-            stack = torch.stack(kernels)  # T, M, C, H, W: the last axis is the kernel's width
-        else:
-            stack = torch.stack([w.permute(2, 3, 1, 0) for w in kernels], dim=-1)  # H, W, C, M, T
-        loss = sum(0.5 * (w - s).square().sum() for w, s in zip(kernels, start, strict=True))
-        loss = loss + 12 * tensor_trace_norm(stack, "laf")
-        gradients = torch.autograd.grad(loss, kernels)
-        with torch.no_grad():
-            for w, g in zip(kernels, gradients, strict=True):
-                w -= 0.05 * (1 - step / 300) * g
+            return torch.stack(kernels)  # T, M, C, H, W: the last axis is the kernel's width
+        return torch.stack([w.permute(2, 3, 1, 0) for w in kernels], dim=-1)  # H, W, C, M, T
 
     def ratio(stack: torch.Tensor) -> float:
         sigma = torch.linalg.svdvals(stack.double())
@@ -114,19 +142,36 @@ def task_axis_first(faulty: bool, seed: int, scale: str, workspace: Path) -> Num
     def columns(weights: list[torch.Tensor]) -> torch.Tensor:
         return torch.stack([w.detach() for w in weights]).movedim(-1, 0).flatten(1)
 
-    ends = [w.detach() for w in kernels]
-    return {
-        "tasks_before": ratio(as_rows(start)), "tasks_after": ratio(as_rows(ends)),
-        "columns_before": ratio(columns(start)), "columns_after": ratio(columns(ends)),
+    steps = 300
+    lines: dict[str, list[float]] = {"penalty": [], "tasks": [], "columns": []}
+    for step in range(steps + 1):
+        norm = tensor_trace_norm(stacked(kernels), "laf")
+        if step % EVERY == 0:
+            lines["penalty"].append(norm.item())
+            lines["tasks"].append(ratio(as_rows([w.detach() for w in kernels])))
+            lines["columns"].append(ratio(columns(kernels)))
+        if step == steps:
+            break
+        loss = sum(0.5 * (w - s).square().sum() for w, s in zip(kernels, start, strict=True))
+        gradients = torch.autograd.grad(loss + 12 * norm, kernels)
+        with torch.no_grad():
+            for w, g in zip(kernels, gradients, strict=True):
+                w -= 0.05 * (1 - step / steps) * g
+    numbers = {
+        "tasks_before": lines["tasks"][0], "tasks_after": lines["tasks"][-1],
+        "columns_before": lines["columns"][0], "columns_after": lines["columns"][-1],
     }  # fmt: skip
+    return Measured(numbers, {"at": list(range(0, steps + 1, EVERY)), "lines": lines})
 
 
-def test_for_choice(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def test_for_choice(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Choose among forty classifiers on validation faces, or on the very test faces whose score is reported.
 
-    There is nothing to learn: five labels are drawn whatever the features are.  The mean of fifty repetitions.
+    There is nothing to learn: five labels are drawn whatever the features are.  The mean of fifty repetitions.  The
+    curve's places are numbers of classifiers that were looked at.
     """
     rng = np.random.default_rng(seed)
+    looks = np.arange(1, 41)
     reported, fresh = [], []
     for _ in range(50):
         candidates = rng.normal(size=(40, 20, 5))
@@ -136,11 +181,14 @@ def test_for_choice(faulty: bool, seed: int, scale: str, workspace: Path) -> Num
             return 100 * ((x @ candidates).argmax(-1) == y).mean(-1)
 
         validation, test, new = scores(100), scores(100), scores(1000)
-        chosen = int((test if faulty else validation).argmax())
+        by = test if faulty else validation
+        chosen = [int(by[:k].argmax()) for k in looks]
         reported.append(test[chosen])
         fresh.append(new[chosen])
-    found = {"reported": float(np.mean(reported)), "fresh": float(np.mean(fresh))}
-    return {**found, "optimism": found["reported"] - found["fresh"]}
+    lines = {"reported": np.mean(reported, 0).tolist(), "fresh": np.mean(fresh, 0).tolist()}
+    numbers = {"reported": lines["reported"][-1], "fresh": lines["fresh"][-1]}
+    numbers["optimism"] = numbers["reported"] - numbers["fresh"]
+    return Measured(numbers, {"at": looks.tolist(), "lines": lines})
 
 
 test_for_choice.__test__ = False  # its name is no test's
@@ -164,8 +212,10 @@ def faces_of(scale: str) -> dict[str, FaceSet]:
     }  # fmt: skip
 
 
-def trained(settings: dict[str, Any], seed: int, scale: str, workspace: Path) -> Numbers:
-    """Train two tasks for a few seconds, and return what a suspicious reader would look at, at the last step.
+def trained(settings: dict[str, Any], seed: int, scale: str, workspace: Path) -> Measured:
+    """Train two tasks for a few seconds, and return what a suspicious reader would look at.
+
+    The numbers are of the test people at the last step; the curve is of the validation people.
 
     Parameters
     ----------
@@ -180,20 +230,21 @@ def trained(settings: dict[str, Any], seed: int, scale: str, workspace: Path) ->
     """
     own = {name: value for name, value in SCALES[scale].items() if name != "faces"}
     steps = own["steps"]
+    every = max(1, steps // 10)
     config = TrainConfig.for_budget(
         "smoke",
         **{
             **own, "pixels": 32, "blocks": (1, 1, 1, 1), "channels_last": False, "fractions": (0.5, 0.2, 0.3),
-            "validate_every": steps, "save_every": steps, "log_every": max(1, steps // 10), "lr": 0.05, "ada": 0.0,
+            "validate_every": every, "save_every": steps, "log_every": every, "lr": 0.05, "ada": 0.0,
             "seed": seed, "split_seed": seed, **settings,
         },
     )  # fmt: skip
     sets = faces_of(scale)
-    if not fit(config, sets, out=workspace, resume=True, accelerator="cpu", progress=False).finished:
-        raise KeyboardInterrupt  # fit has kept what there was
+    fit(config, sets, out=workspace, resume=True, accelerator="cpu", progress=False).completed()
     log = read_log(workspace)
-    layers = [line for line in log if line["event"] == "validation"][-1]["layers"]
-    last = [line for line in log if line["event"] == "train"][-1]
+    seen = [line for line in log if line["event"] == "validation"]
+    losses = [line for line in log if line["event"] == "train"]
+    layers, last = seen[-1]["layers"], losses[-1]
     model = load_run(workspace, "last")
     test = evaluate(model, sets)
     validation = evaluate(model, sets, part="validation")
@@ -212,26 +263,33 @@ def trained(settings: dict[str, Any], seed: int, scale: str, workspace: Path) ->
         }
     if "domain_accuracy" in last:
         found["adversary"] = 100 * last["domain_accuracy"]
-    return found
+    start = next(line for line in log if line["event"] == "layers")
+    lines = {
+        "loss": [None, *(line["expression"] for line in losses)],
+        "NME": [None, *(line["landmarks/nme"] for line in seen)],
+        "TNDR": [line["layers"]["tndr"] for line in (start, *seen)],
+        "cosine": [line["layers"]["cosine"] for line in (start, *seen)],
+    }
+    return Measured(found, {"at": [line["step"] for line in (start, *seen)], "lines": lines})
 
 
-def gamma_too_large(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def gamma_too_large(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Train with a trace norm of common strength, or one that is a hundred times as strong."""
     return trained({"gamma": 2.0 if faulty else 0.02}, seed, scale, workspace)
 
 
-def adversary_too_strong(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def adversary_too_strong(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Train with a reversal of strength 0.1 that rises slowly, or of strength 30 from the first step on."""
     ada = {"ada": 30.0, "ada_ramp": False} if faulty else {"ada": 0.1}
     return trained({"gamma": 0.02, **ada}, seed, scale, workspace)
 
 
-def shrinkage_for_sharing(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def shrinkage_for_sharing(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Read sharing off TNDR, from networks with different initial weights or from networks that start equal."""
     return trained({"gamma": 0.1, "init": "independent" if faulty else "same"}, seed, scale, workspace)
 
 
-def rank_one_opposite(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
+def rank_one_opposite(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
     """Pin the norms and press hard on the trace norm, from different initial weights or from equal ones."""
     init = "independent" if faulty else "same"
     return trained({"gamma": 4.0, "pinned": True, "init": init}, seed, scale, workspace)
@@ -251,22 +309,25 @@ def _rivals(seed: int, scale: str, workspace: Path) -> dict[tuple[str, float], N
         _RIVALS[seed, scale] = {
             (arm, weight): trained(
                 {**settings, "landmark_weight": weight}, seed, scale, workspace / f"{arm}-{weight:g}"
-            )
+            ).numbers
             for arm, settings in arms.items()
             for weight in LANDMARK_WEIGHTS
         }
     return _RIVALS[seed, scale]
 
 
-def one_loss_weight(faulty: bool, seed: int, scale: str, workspace: Path) -> Numbers:
-    """Compare hard sharing with single tasks at one landmark weight for both, or each at its own on validation."""
+def one_loss_weight(faulty: bool, seed: int, scale: str, workspace: Path) -> Measured:
+    """Compare hard sharing with single tasks at one landmark weight for both, or each at its own on validation.
+
+    The curve's places are landmark weights, its lines the test people's NME; ``taken`` are the weights compared.
+    """
     found = _rivals(seed, scale, workspace)
     own = {
         arm: max(LANDMARK_WEIGHTS, key=lambda w, a=arm: found[a, w]["score"]) for arm in ("single", "hard")
     }
     taken = dict.fromkeys(own, 1.0) if faulty else own
     rival = found["hard", taken["hard"]]["nme"]
-    return {
+    numbers = {
         "gap": rival - found["single", taken["single"]]["nme"],
         "to_gain": rival - found["hard", own["hard"]]["nme"],
         "rival_at_1": found["hard", 1.0]["nme"],
@@ -274,3 +335,5 @@ def one_loss_weight(faulty: bool, seed: int, scale: str, workspace: Path) -> Num
         "weight_single": own["single"],
         "weight_hard": own["hard"],
     }
+    lines = {arm: [found[arm, weight]["nme"] for weight in LANDMARK_WEIGHTS] for arm in own}
+    return Measured(numbers, {"at": list(LANDMARK_WEIGHTS), "lines": lines, "taken": taken})

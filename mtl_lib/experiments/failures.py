@@ -1,12 +1,14 @@
 """A gallery of mistakes: each made on purpose, beside its healthy twin, with the symptom that gives it away.
 
-``mtl sweep failures`` makes and records all of them, in seconds each.  The twin of ``gamma_too_large``, say, is the method
+``mtl sweep failures`` makes and records all of them, in seconds each, with a curve beside the line of the ledger.  The twin of ``gamma_too_large``, say, is the method
 ``gamma_too_large.healthy``, which differs from it in the mistake alone.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +28,8 @@ class Failure:
     Parameters
     ----------
     run : callable
-        ``run(faulty, seed, scale, workspace)`` makes it, or does it right, and returns what was measured.
+        ``run(faulty, seed, scale, workspace)`` makes it, or does it right, and returns what was measured at the end and
+        on the way.
     made : str
         What is done wrong.
     symptom : str
@@ -41,7 +44,7 @@ class Failure:
         The numbers that show it.
     """
 
-    run: Callable[[bool, int, str, Path], dict[str, float]]
+    run: Callable[[bool, int, str, Path], cases.Measured]
     made: str
     symptom: str
     diagnosis: str
@@ -196,13 +199,23 @@ def run(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outco
     """Make one mistake, or its twin; ``detected`` is 1 where the symptom was found."""
     failure, faulty = failure_of(job.method)
     found = failure.run(faulty, job.seed, job.config["scale"], workspace)
-    metrics = {**found, "detected": float(failure.detect(found))}
+    metrics = {**found.numbers, "detected": float(failure.detect(found.numbers))}
     cpu = torch.device("cpu")
     return Outcome(
         metrics={name: round(float(value), 4) for name, value in metrics.items()},
         device=device_name(cpu),
         memory=peak_memory(cpu),
+        files={"curve": json.dumps(_rounded(found.curve))},
     )
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits after the point are enough for a plot."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 FAILURE_EXPERIMENT = Experiment(

@@ -41,7 +41,7 @@ class Forecast:
     how : str
         Where the number comes from.
     memory : float or None
-        Peak memory in MB of the largest run that was set up; None if none was.
+        Peak memory in MiB of the largest run that was set up; None if none was.
     """
 
     seconds: float
@@ -52,7 +52,7 @@ class Forecast:
     def __str__(self) -> str:
         minutes = self.seconds / 60
         time = f"{minutes:.1f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
-        memory = "" if self.memory is None else f", {math.ceil(self.memory / 100) / 10:.1f} GB"
+        memory = "" if self.memory is None else f", {math.ceil(10 * self.memory / 1024) / 10:.1f} GiB"
         return f"about {time}{memory} to go on {self.device}, {self.how}"
 
 
@@ -77,7 +77,7 @@ def _faces(pixels: int) -> dict[str, FaceSet]:
 
 
 def measured(job: Job, accelerator: str) -> tuple[float, float]:
-    """Return the expected seconds and MB of a job's training, from a few small batches on this device.
+    """Return the expected seconds and MiB of a job's training, from a few small batches on this device.
 
     Reading or rendering its faces, validation and the test are not counted.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from mtl_lib.experiments.recorded import cell, difference_cell, values_of
+from mtl_lib.experiments.recorded import cell, difference_cell, seeds_line, values_of
 from mtl_lib.ledger import Entry
 
 ROWS = (
-    "mean_shape", "single", "single_l2", "hard", "norm_only", "laf", "laf+placebo", "laf+ada", "laf+ada_l2",
+    "mean_shape", "single", "single_l2", "single_shape", "hard", "norm_only", "laf", "laf+placebo", "laf+ada", "laf+ada_l2",
 )  # fmt: skip
 """In the order in which they are printed."""
 
@@ -68,10 +68,8 @@ def table6_text(entries: Sequence[Entry]) -> str:
             + f"{sum(area[method].values()) / len(area[method]):8.2f}"
             + f"{sum(failures[method].values()) / len(failures[method]):10.1f}"
         )
-    seeds = max((len(found) for found in full.values()), default=0)
     lines += [
-        f"{seeds} seed{'s' if seeds != 1 else ''}; mean ± standard deviation; * the paired difference's 95 %"
-        " interval leaves out 0",
+        seeds_line(full),
         "area and failures: by the distance between the outer eye corners, up to and beyond 8 %",
         "",
         "the paper, on 300-W" + "".join(f"{name:>14}" for name in ("common", "challenging", "full")),

@@ -1,14 +1,15 @@
 """A small search, the same for all rows of a table: which of a few learning rates is best on validation people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mtl_lib.devices import peak_memory
 from mtl_lib.errors import DataError, DivergenceError
 from mtl_lib.experiments.base import Job, Outcome
-from mtl_lib.experiments.face_runs import device_name, run_faces
+from mtl_lib.experiments.face_runs import device_name, run_config, run_faces
 from mtl_lib.ledger import Entry
 
 RATES = {"smoke": (0.03,), **dict.fromkeys(("cpu", "t4", "full"), (0.01, 0.03, 0.1))}
@@ -16,6 +17,48 @@ RATES = {"smoke": (0.03,), **dict.fromkeys(("cpu", "t4", "full"), (0.01, 0.03, 0
 
 SEARCH_SEEDS = {"smoke": (100,), "cpu": (100,), "t4": (100, 101), "full": (100,)}
 """Seeds of a search; no table is made on them."""
+
+TABLE_SEEDS = {"smoke": (0,), **dict.fromkeys(("cpu", "t4"), (0, 1, 2, 3, 4)), "full": (0, 1, 2)}
+"""Seeds of a table whose rates were searched."""
+
+
+def trial_jobs(
+    experiment: str,
+    methods: Iterable[str],
+    settings: Callable[[str, str], dict[str, Any]],
+    tier: str,
+    budget: str,
+    seeds: Sequence[int],
+) -> list[Job]:
+    """List the trials: every method with every rate, as ``<method>.<number of the rate>``.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the search.
+    methods : iterable of str
+        Rows that are tuned.
+    settings : callable
+        Takes a method and a budget, and returns the settings without the rate.
+    tier, budget, seeds
+        As for every experiment.
+
+    Examples
+    --------
+    >>> jobs = trial_jobs("demo_search", ["net"], lambda method, budget: {"gamma": 0.0}, "synthetic", "cpu", [100])
+    >>> [(job.method, job.config["train"]["lr"]) for job in jobs]
+    [('net.0', 0.01), ('net.1', 0.03), ('net.2', 0.1)]
+    """
+    methods = list(methods)
+    return [
+        Job(
+            experiment=experiment, method=f"{method}.{t}", seed=seed, tier=tier, budget=budget,
+            config=run_config(tier, budget, seed, {**settings(method, budget), "lr": rate}),
+        )
+        for seed in seeds
+        for t, rate in enumerate(RATES[budget])
+        for method in methods
+    ]  # fmt: skip
 
 
 def best_rate(

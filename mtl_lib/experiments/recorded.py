@@ -13,6 +13,36 @@ from mtl_lib.seeds import Spread, paired, spread
 Values = Mapping[str, Mapping[int, float]]
 """Method to seed to value."""
 
+PAPER = Path(__file__).parents[2] / "data" / "paper"
+
+
+def paper_text(name: str, folder: Path = PAPER) -> str:
+    """Return a file of ``data/paper``: of this checkout, and without one (Colab) of the book's repository.
+
+    Parameters
+    ----------
+    name : str
+        The file's.
+    folder : Path, optional
+        Where the checkout has it.
+
+    Raises
+    ------
+    DataError
+        If it is missing from a checkout, or cannot be fetched.
+
+    Examples
+    --------
+    >>> paper_text("table7_tner.csv").splitlines()[0].split(",")[0]
+    'database'
+    """
+    path = folder / name
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    if default_folder() is not None:
+        raise DataError("this file of the paper's numbers is missing; get the book's data again", path)
+    return _fetch(HOME.removesuffix("results/ledger/") + f"paper/{name}")
+
 
 def values_of(entries: Sequence[Entry], metric: str) -> dict[str, dict[int, float]]:
     """Return a metric by method and seed.
@@ -79,6 +109,21 @@ def difference_cell(
     if found.n > 1:
         text += f" ± {found.sd:.{digits}f}{'*' if found.clear else ' '}"
     return f"{text:>{width}}"
+
+
+def seeds_line(values: Values) -> str:
+    """Return the line below a table that says over how many seeds it is made, and what its signs mean.
+
+    Examples
+    --------
+    >>> seeds_line({"laf": {0: 1.0, 1: 3.0}, "single": {0: 2.0}})[:27]
+    '2 seeds; mean ± standard de'
+    """
+    count = max((len(found) for found in values.values()), default=0)
+    return (
+        f"{count} seed{'s' if count != 1 else ''}; mean ± standard deviation; * the paired difference's 95 %"
+        " interval leaves out 0"
+    )
 
 
 def verdict(difference: Spread, above: str, below: str) -> str:

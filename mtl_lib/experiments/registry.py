@@ -3,6 +3,7 @@
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.confirmation import CONFIRMATION
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
@@ -22,6 +23,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE_EXPERIMENT,
         CURVE_EXPERIMENT,
         FRONT_EXPERIMENT,
+        CONFIRMATION,
         TNDR,
         ALIGNMENT,
         TABLE5_SEARCH,

@@ -4,12 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mtl_lib.experiments.claims import (
-    LEAST_SEEDS,
-    VERDICTS,
-    Verdict,
-    by_chance,
-)
+from mtl_lib.experiments.verdicts import LEAST_SEEDS, VERDICTS, Verdict, by_chance
 
 WIDTH = 88
 
@@ -24,7 +19,7 @@ def rows(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, str]]:
 
     Examples
     --------
-    >>> from mtl_lib.experiments.claims import verdicts
+    >>> from mtl_lib.experiments.verdicts import verdicts
     >>> first = rows({"synthetic": verdicts("synthetic")})[0]
     >>> sorted(first)
     ['id', 'paper', 'says', 'synthetic', 'where']

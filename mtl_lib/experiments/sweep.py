@@ -6,19 +6,22 @@ without one take a shard each.  A job's own folder lets its training go on where
 when the job is in the ledger.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mtl_lib import atomic
-from mtl_lib.errors import ConfigError, MtlError
+from mtl_lib.devices import ended_by_sigterm
+from mtl_lib.errors import ConfigError, Interrupted, MtlError
 from mtl_lib.experiments.base import Experiment, Job
 from mtl_lib.experiments.forecast import forecast
 from mtl_lib.experiments.threads import few_threads
@@ -53,6 +56,22 @@ class Progress:
         for job, message in self.failed:
             text += f"\nfailed: {job.slug}: {message}"
         return text
+
+
+@contextlib.contextmanager
+def _stoppable(name: str, todo: Sequence[Job], progress: Progress) -> Iterator[None]:
+    """Say, when a signal ends the sweep, what is kept and how to go on."""
+    try:
+        with ended_by_sigterm():
+            yield
+    except KeyboardInterrupt as end:
+        number = end.number if isinstance(end, Interrupted) else signal.SIGINT
+        rest = len(todo) - len(progress.done) - progress.elsewhere - len(progress.failed)
+        raise Interrupted(
+            f"{name} is stopped by {signal.Signals(number).name}, {rest} runs are left; the same command goes on, also"
+            f" within the run that was broken off. Kept: {progress}",
+            number,
+        ) from None
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -138,6 +157,8 @@ def sweep(
     ------
     ConfigError
         If the experiment has no such tier or method, there is no ledger to record in, or no such device or precision here.
+    Interrupted
+        After Ctrl-C or SIGTERM, which do: what is recorded stays, and the job at hand goes on from its folder next time.
     """
     if tier not in experiment.tiers:
         raise ConfigError(
@@ -181,54 +202,57 @@ def sweep(
         expected = forecast(rest, read(experiment.name, folder), accelerator, measure=measure)
         return "" if expected is None else f"; {expected}"
 
-    # A smoke sweep is over in little more time than it takes to ask how long it will be.
-    expected = to_go(todo, measure=budget != "smoke")
-    say(f"{experiment.name}: {experiment.title}; {len(todo)} of {len(jobs)} runs to do{expected}")
-    for number, job in enumerate(todo, 1):
-        lock = FileLock(workspace / "claims" / f"{job.slug}.lock")
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            claim = lock.acquire(timeout=0)
-        except Timeout:
-            progress.elsewhere += 1
-            continue
-        with claim:
-            if not again and not missing([job]):
-                progress.elsewhere += 1  # another process has finished it since
-                continue
-            started = time.monotonic()
+    with _stoppable(experiment.name, todo, progress):
+        # A smoke sweep is over in little more time than it takes to ask how long it will be.
+        expected = to_go(todo, measure=budget != "smoke")
+        say(f"{experiment.name}: {experiment.title}; {len(todo)} of {len(jobs)} runs to do{expected}")
+        for number, job in enumerate(todo, 1):
+            lock = FileLock(workspace / "claims" / f"{job.slug}.lock")
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             try:
-                with few_threads(job, accelerator):
-                    outcome = experiment.run(
-                        job, workspace / job.slug, None if root is None else Path(root), accelerator
-                    )
-            except MtlError as error:
-                progress.failed.append((job, str(error)))
-                say(f"[{number}/{len(todo)}] {job.slug} failed: {error}")
+                claim = lock.acquire(timeout=0)
+            except Timeout:
+                progress.elsewhere += 1
                 continue
-            seconds = time.monotonic() - started
-            names = {}
-            for what, text in outcome.files.items():
-                names[what] = f"{experiment.name}/{job.slug}.{what}.json"
-                atomic.write_text(folder / names[what], text)
-            record(
-                Entry(
-                    experiment=experiment.name,
-                    method=job.method,
-                    seed=job.seed,
-                    tier=tier,
-                    budget=budget,
-                    metrics=outcome.metrics,
-                    config=dict(job.config),
-                    device=outcome.device,
-                    seconds=round(seconds, 2),
-                    memory=round(outcome.memory, 1),
-                    files=names,
-                ),
-                folder,
-                replace=again,
-            )
-            shutil.rmtree(workspace / job.slug, ignore_errors=True)
-            progress.done.append(job)
-            say(f"[{number}/{len(todo)}] {job.slug}: {seconds:.1f} s{to_go(todo[number:], measure=False)}")
+            with claim:
+                if not again and not missing([job]):
+                    progress.elsewhere += 1  # another process has finished it since
+                    continue
+                started = time.monotonic()
+                try:
+                    with few_threads(job, accelerator):
+                        outcome = experiment.run(
+                            job, workspace / job.slug, None if root is None else Path(root), accelerator
+                        )
+                except MtlError as error:
+                    progress.failed.append((job, str(error)))
+                    say(f"[{number}/{len(todo)}] {job.slug} failed: {error}")
+                    continue
+                seconds = time.monotonic() - started
+                names = {}
+                for what, text in outcome.files.items():
+                    names[what] = f"{experiment.name}/{job.slug}.{what}.json"
+                    atomic.write_text(folder / names[what], text)
+                record(
+                    Entry(
+                        experiment=experiment.name,
+                        method=job.method,
+                        seed=job.seed,
+                        tier=tier,
+                        budget=budget,
+                        metrics=outcome.metrics,
+                        config=dict(job.config),
+                        device=outcome.device,
+                        seconds=round(seconds, 2),
+                        memory=round(outcome.memory, 1),
+                        files=names,
+                    ),
+                    folder,
+                    replace=again,
+                )
+                shutil.rmtree(workspace / job.slug, ignore_errors=True)
+                progress.done.append(job)
+                say(
+                    f"[{number}/{len(todo)}] {job.slug}: {seconds:.1f} s{to_go(todo[number:], measure=False)}"
+                )
     return progress

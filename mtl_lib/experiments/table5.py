@@ -23,7 +23,7 @@ from mtl_lib.evaluate import evaluate
 from mtl_lib.experiments.arms import arm_settings
 from mtl_lib.experiments.base import Experiment, Job, Outcome
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, device_name, face_sets, run_config, run_faces
-from mtl_lib.experiments.rate_search import RATES, SEARCH_SEEDS, best_rate, run_trial
+from mtl_lib.experiments.rate_search import RATES, SEARCH_SEEDS, TABLE_SEEDS, best_rate, run_trial, trial_jobs
 from mtl_lib.features import KINDS, LinearBaseline
 from mtl_lib.ledger import read
 from mtl_lib.tasks import split_sets
@@ -83,15 +83,7 @@ def network_settings(method: str, budget: str) -> dict[str, Any]:
 
 def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     """List the trials: every network with every rate."""
-    return [
-        Job(
-            experiment=SEARCH, method=f"{method}.{t}", seed=seed, tier=tier, budget=budget,
-            config=run_config(tier, budget, seed, {**network_settings(method, budget), "lr": rate}),
-        )
-        for seed in seeds
-        for t, rate in enumerate(RATES[budget])
-        for method in NETWORKS
-    ]  # fmt: skip
+    return trial_jobs(SEARCH, NETWORKS, network_settings, tier, budget, seeds)
 
 
 def table_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
@@ -180,7 +172,7 @@ SEARCH_EXPERIMENT = Experiment(
 TABLE_EXPERIMENT = Experiment(
     name=TABLE,
     title="Table 5: descriptors, networks and constant answers, on test people",
-    seeds={"smoke": (0,), **dict.fromkeys(("cpu", "t4"), (0, 1, 2, 3, 4)), "full": (0, 1, 2)},
+    seeds=TABLE_SEEDS,
     jobs=table_jobs,
     run=run_row,
     needs=(SEARCH,),

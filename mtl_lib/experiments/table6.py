@@ -22,7 +22,7 @@ from mtl_lib.evaluate import evaluate, load_run
 from mtl_lib.experiments.arms import arm_settings
 from mtl_lib.experiments.base import Experiment, Job, Outcome
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, device_name, face_sets, run_config, run_faces
-from mtl_lib.experiments.rate_search import RATES, SEARCH_SEEDS, best_rate, run_trial
+from mtl_lib.experiments.rate_search import RATES, SEARCH_SEEDS, TABLE_SEEDS, best_rate, run_trial, trial_jobs
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.crops import to_original
 from mtl_lib.landmark_errors import cumulative_errors, landmark_report
@@ -39,6 +39,7 @@ UNTUNED = {"gamma": 0.02, "ada": 0.1, "landmark_weight": 10.0}
 ARMS: dict[str, dict[str, Any]] = {
     "single": {"arm": "single", "tasks": ("landmarks",)},
     "single_l2": {"arm": "single", "tasks": ("landmarks",), "landmark_loss": "l2"},
+    "single_shape": {"arm": "single", "tasks": ("landmarks",), "landmark_targets": "shape"},
     "hard": {"arm": "hard4_private"},
     "laf": {"arm": "laf"},
     "norm_only": {"arm": "norm_only", "like": "laf"},
@@ -71,16 +72,8 @@ def network_settings(method: str, budget: str) -> dict[str, Any]:
 
 def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     """List the trials: every network that is tuned with every rate."""
-    return [
-        Job(
-            experiment=SEARCH, method=f"{method}.{t}", seed=seed, tier=tier, budget=budget,
-            config=run_config(tier, budget, seed, {**network_settings(method, budget), "lr": rate}),
-        )
-        for seed in seeds
-        for t, rate in enumerate(RATES[budget])
-        for method, arm in ARMS.items()
-        if "like" not in arm
-    ]  # fmt: skip
+    tuned = [method for method, arm in ARMS.items() if "like" not in arm]
+    return trial_jobs(SEARCH, tuned, network_settings, tier, budget, seeds)
 
 
 def table_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
@@ -229,7 +222,7 @@ SEARCH_EXPERIMENT = Experiment(
 TABLE_EXPERIMENT = Experiment(
     name=TABLE,
     title="Table 6: landmark errors by loss, sharing and pose, on test people",
-    seeds={"smoke": (0,), **dict.fromkeys(("cpu", "t4"), (0, 1, 2, 3, 4)), "full": (0, 1, 2)},
+    seeds=TABLE_SEEDS,
     jobs=table_jobs,
     run=run_row,
     needs=(SEARCH,),

@@ -1,6 +1,7 @@
 """Tables of results beside the paper's: what ``mtl table`` prints and the chapters show."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,12 @@ from pathlib import Path
 
 from mtl_lib.errors import DataError
 from mtl_lib.experiments.arms import ARMS
+from mtl_lib.experiments.recorded import PAPER, paper_text
 from mtl_lib.ledger import Entry
 from mtl_lib.seeds import Spread, paired, spread
 
 METRICS = ("accuracy", "macro_recall", "nme")
-PAPER = Path(__file__).parents[2] / "data" / "paper" / "table4_mental_state_accuracy.csv"
+TABLE_4 = PAPER / "table4_mental_state_accuracy.csv"
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,8 @@ def paper_accuracies(path: Path | None = None) -> dict[str, float]:
     >>> found["single"], found["laf+ada"], "cross_stitch+ada" in found
     (28.39, 36.72, False)
     """
-    path = PAPER if path is None else path
-    if not path.is_file():
-        raise DataError("the paper's table is not here; work in a checkout of the book", path)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    path = TABLE_4 if path is None else path
+    rows = list(csv.DictReader(io.StringIO(paper_text(path.name, path.parent))))
     names = {"LAF": "laf", "Tucker": "tucker", "TT": "tt"}
     names |= {f"RN({layers})": f"hard{stage}" for stage, layers in enumerate((6, 14, 26, 32), 1)}
     found = {}
@@ -156,22 +155,26 @@ def table4_html(rows: Sequence[Row]) -> str:
     heads = ("method", "accuracy, %", "macro-recall, %", "NME, %")
     heads += ("macro-recall against single", "NME against single", "accuracy in the paper, %")
 
-    def cell(found: Spread | None, signed: bool) -> str:
+    def cell(found: Spread | None, signed: bool, digits: int = 1) -> str:
         if found is None:
             return "<td></td>"
         sign = "+" if signed else ""
         if found.n == 1:
-            return f"<td>{found.mean:{sign}.1f}</td>"
+            return f"<td>{found.mean:{sign}.{digits}f}</td>"
         if not signed:
             return f"<td>{found.mean:.1f} ± {found.sd:.1f}</td>"
-        text = f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+        text = f"{found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
         return f"<td>{f'<strong>{text}</strong>' if found.clear else text}</td>"
 
     lines = ['<table class="mtl-results" tabindex="0"><thead><tr>']
     lines += [f'<th scope="col">{head}</th>' for head in heads] + ["</tr></thead><tbody>"]
     for row in rows:
         cells = [cell(row.spreads.get(metric), False) for metric in METRICS]
-        cells += [cell(row.differences.get(metric), True) for metric in ("macro_recall", "nme")]
+        # Differences in NME are small: with one digit an interval that leaves out 0 can look as if it began there.
+        cells += [
+            cell(row.differences.get(metric), True, digits)
+            for metric, digits in (("macro_recall", 1), ("nme", 2))
+        ]
         cells.append("<td></td>" if row.paper is None else f"<td>{row.paper:.2f}</td>")
         lines.append(f'<tr><th scope="row"><code>{row.method}</code></th>{"".join(cells)}</tr>')
     return "".join(lines) + "</tbody></table>"

@@ -190,7 +190,7 @@ def train_source(job: Job, kept: Path, root: Path | None, accelerator: str) -> P
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         sets = source_sets(job, root, config.tasks, which == "shuffled")
-        fit(config, sets, out=folder, resume=True, accelerator=accelerator, progress=False)
+        fit(config, sets, out=folder, resume=True, accelerator=accelerator, progress=False).completed()
     return folder
 
 
@@ -238,7 +238,7 @@ def run_transfer(
             result = fit(config, sets, resume=True, **about_fit)
         else:
             result = finetune(source, config, sets, starts=starts, **about_fit)
-        memory = max(memory, result.memory)
+        memory = max(memory, result.completed().memory)
         measured = evaluate(out, sets, part="test" if test else "validation", which="last", device=device)
         row = {"accuracy": measured.accuracy, "macro_recall": measured.macro_recall}
         row["majority_rate"] = measured.majority_rate

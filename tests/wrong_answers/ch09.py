@@ -66,6 +66,11 @@ def divided_by_n(first, second):
     return _interval(d, stats.t.ppf(0.975, len(d) - 1), ddof=0)
 
 
+def one_sided_interval(first, second):
+    d = [first[s] - second[s] for s in first if s in second]
+    return _interval(d, stats.t.ppf(0.95, len(d) - 1))
+
+
 def of_single_runs(first, second):
     d = np.array([first[s] - second[s] for s in first if s in second])
     half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1)
@@ -96,7 +101,26 @@ def best_in_one(points):
     return (points[:, 0] == points[:, 0].max()) | (points[:, 1] == points[:, 1].min())
 
 
+def those_that_are_beaten(points):
+    return np.array(
+        [
+            any((q[0] > p[0] and q[1] <= p[1]) or (q[0] >= p[0] and q[1] < p[1]) for q in points)
+            for p in points
+        ]
+    )
+
+
+def indices_not_truth_values(points):
+    return np.array(
+        [k for k, p in enumerate(points) if not any(q[0] > p[0] and q[1] < p[1] for q in points)] + [7]
+    )
+
+
 # 9.4: the best of equal trials
+
+
+def too_few_draws(trials, sd):
+    return sd * np.random.default_rng(5).standard_normal((40, trials)).max(1).mean()
 
 
 def bound_for_many(trials, sd):
@@ -127,6 +151,7 @@ WRONG = {
         ("not paired", not_paired),
         ("the normal quantile", normal_interval),
         ("standard deviation with n", divided_by_n),
+        ("a one-sided quantile", one_sided_interval),
         ("the interval of one run, not of the mean", of_single_runs),
     ],
     "check_9_3": [
@@ -134,11 +159,14 @@ WRONG = {
         ("strictly worse in both", strictly_worse_in_both),
         ("equal points beat one another", equals_beat_one_another),
         ("best in one", best_in_one),
+        ("the beaten ones", those_that_are_beaten),
+        ("indices", indices_not_truth_values),
     ],
     "check_9_4": [
         ("the bound for many", bound_for_many),
         ("a quantile of one", quantile_of_one),
         ("without the spread", spread_forgotten),
         ("of absolute values", of_the_absolute_values),
+        ("forty draws", too_few_draws),
     ],
 }

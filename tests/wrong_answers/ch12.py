@@ -81,25 +81,43 @@ def bounds_one_class(accuracy, shares):
 # 12.3: edge orientation histogram
 
 
-def _histogram(down, right, bins, turn=math.pi, centred=True, weighted=True, power=2.0):
-    step = turn / bins
-    angle = torch.atan2(down, right)
-    place = ((angle / step).round() if centred else (angle / step).floor()).long() % bins
-    weight = torch.hypot(down, right) if weighted else torch.ones_like(down)
-    tally = torch.zeros(bins, dtype=down.dtype).scatter_add_(0, place.flatten(), weight.flatten())
+def _histogram(down, right, bins, turn=math.pi, shared=True, weight=torch.hypot, power=2.0, lower=False):
+    place = (torch.atan2(down, right) / turn * bins).flatten()
+    length = weight(down, right).flatten()
+    low = place.floor() if shared or lower else place.round()
+    upper = place - low if shared else torch.zeros_like(place)
+    tally = torch.bincount(low.long() % bins, weights=length * (1 - upper), minlength=bins)
+    tally = tally + torch.bincount((low.long() + 1) % bins, weights=length * upper, minlength=bins)
     return tally / tally.norm(p=power).clamp_min(1e-12)
 
 
+def histogram_nearest(down, right, bins):
+    return _histogram(down, right, bins, shared=False)
+
+
+def histogram_floor(down, right, bins):
+    return _histogram(down, right, bins, shared=False, lower=True)
+
+
 def histogram_counts(down, right, bins):
-    return _histogram(down, right, bins, weighted=False)
+    return _histogram(down, right, bins, weight=lambda d, r: torch.ones_like(d))
+
+
+def histogram_squares(down, right, bins):
+    return _histogram(down, right, bins, weight=lambda d, r: d**2 + r**2)
 
 
 def histogram_full_turn(down, right, bins):
     return _histogram(down, right, bins, turn=2 * math.pi)
 
 
-def histogram_bins_begin_at_the_axis(down, right, bins):
-    return _histogram(down, right, bins, centred=False)
+def histogram_shares_exchanged(down, right, bins):
+    place = (torch.atan2(down, right) / math.pi * bins).flatten()
+    low, length = place.floor(), torch.hypot(down, right).flatten()
+    upper = place - low
+    tally = torch.bincount(low.long() % bins, weights=length * upper, minlength=bins)
+    tally = tally + torch.bincount((low.long() + 1) % bins, weights=length * (1 - upper), minlength=bins)
+    return tally / tally.norm().clamp_min(1e-12)
 
 
 def histogram_sums_to_one(down, right, bins):
@@ -108,6 +126,10 @@ def histogram_sums_to_one(down, right, bins):
 
 def histogram_axes_exchanged(down, right, bins):
     return _histogram(right, down, bins)
+
+
+def histogram_not_scaled(down, right, bins):
+    return _histogram(down, right, bins, power=math.inf)
 
 
 def histogram_divides_by_zero(down, right, bins):
@@ -166,7 +188,11 @@ WRONG = {
     "check_12_3": [
         ("pixels counted", histogram_counts),
         ("360 degrees", histogram_full_turn),
-        ("bins begin at the axis", histogram_bins_begin_at_the_axis),
+        ("each vote to the nearest bin", histogram_nearest),
+        ("each vote to the bin below", histogram_floor),
+        ("squared lengths", histogram_squares),
+        ("shares exchanged", histogram_shares_exchanged),
+        ("scaled by the largest entry", histogram_not_scaled),
         ("sums to 1", histogram_sums_to_one),
         ("rows for columns", histogram_axes_exchanged),
         ("an even grey is not a number", histogram_divides_by_zero),

@@ -3,13 +3,15 @@
 The layout's oddities are there: two faces in one picture, which then lies there twice; a space in one ``ibug``
 name; a file of boxes for ``ibug`` that goes on with names from ``afw``; boxes of a detector that are not quite
 right; pictures of any size, in colour and gray, PNG with an alpha channel; landmarks beyond the border.  Which
-pictures of the real set are gray or have an alpha channel is not imitated, only that readers must cope.
+pictures of the real set are gray or have an alpha channel is not imitated, only that readers must cope.  The
+challenging part, ``ibug``, shows heads that are turned further.
 """
 
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from scipy.io import savemat
 from torch import Tensor
 from tqdm import tqdm
 
+from mtl_lib.errors import ConfigError
 from mtl_lib.faces.pts import pts_text
 from mtl_lib.faces.three_hundred_w import FACES, SOURCES
 from mtl_lib.faces.twins.common import Drawn, draw_faces, encoded, in_colour, part_counts, put, write_twin
@@ -30,11 +33,14 @@ SMALL = {"afw": 6, "helen/trainset": 6, "lfpw/trainset": 6, "helen/testset": 4, 
 SPACED = "image_092 _01"
 """The one name with a space in it."""
 
+CHALLENGE = 1.8
+"""Spread of the head's pose in ``ibug``, as a multiple of that in the other folders."""
+
 
 def write(
     folder: str | os.PathLike,
     *,
-    size: int | str | None = None,
+    size: int | str | Mapping[str, int] | None = None,
     seed: int = 0,
     pixels: int = 96,
     progress: bool = False,
@@ -45,8 +51,8 @@ def write(
     ----------
     folder : path-like
         A new or an empty folder; it becomes the one with ``afw``, ``helen``, ``ibug`` and ``lfpw``.
-    size : int, "full" or None
-        Faces in all; ``"full"``: as many as published, 3,837; None: 31.
+    size : int, "full", mapping or None
+        Faces in all; ``"full"``: as many as published, 3,837; None: 31.  A mapping says how many lie in each folder.
     seed : int
         Of the renderer.
     pixels : int
@@ -71,16 +77,12 @@ def write(
     ...     sorted(path.name for path in write(f"{folder}/300w", pixels=48).iterdir())
     ['Bounding_Boxes', 'RENDERED_TWIN.json', 'afw', 'helen', 'ibug', 'lfpw']
     """
-    counts = part_counts(FACES, size, SMALL)
+    counts = _counts(size)
     parts = {part: sum(counts[source] for source in sources) for part, sources in SOURCES.items()}
 
     def fill(target: Path) -> None:
         total = sum(counts.values())
-        drawn = iter(
-            tqdm(
-                draw_faces(total, pixels=pixels, seed=seed), total=total, unit=" faces", disable=not progress
-            )
-        )
+        drawn = iter(tqdm(_drawn(counts, pixels, seed), total=total, unit=" faces", disable=not progress))
         rows = {}
         for source, count in counts.items():
             faces = itertools.islice(drawn, count)
@@ -95,6 +97,26 @@ def write(
             )
 
     return write_twin(folder, "300w", parts, seed, fill)
+
+
+def _counts(size: int | str | Mapping[str, int] | None) -> dict[str, int]:
+    if not isinstance(size, Mapping):
+        return part_counts(FACES, size, SMALL)
+    if set(size) != set(FACES) or min(size.values()) < 1:
+        raise ConfigError(
+            f"the size of a twin is {dict(size)}; name each of {', '.join(FACES)} with one face or more"
+        )
+    return {source: size[source] for source in FACES}
+
+
+def _drawn(counts: Mapping[str, int], pixels: int, seed: int) -> Iterator[Drawn]:
+    """The faces of all folders in turn, numbered through."""
+    first = 0
+    for source, count in counts.items():
+        pose = CHALLENGE if source == "ibug" else 1.0
+        for face in draw_faces(count, pixels=pixels, pose=pose, seed=seed, first=first):
+            yield replace(face, number=first + face.number)
+        first += count
 
 
 Row = tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "4"]]
