@@ -42,17 +42,29 @@ def _growth_cases(answer: Callable) -> Iterator[Case]:
         before = _sum_of_singular_values(_pair(2.0, 1.0 if start == "same" else 0.0))
         value = _sum_of_singular_values(_pair(2.0 * growth, cosine)) / before
         sine = math.sqrt(1 - cosine**2)
+        # Where kernels start orthogonal, "multiplied" and "2 for the root of 2" can give one number.
+        mistaken = (
+            {"multiplied where it should be divided": value * math.sqrt(1 + sine)}
+            if start == "same"
+            else {
+                "two orthogonal kernels have the root of 2 times the trace norm of two equal ones, not twice": (
+                    growth * math.sqrt(2)
+                )
+            }
+        )
         yield Case(
             name,
             answer(value, cosine, start),
             growth,
             "TNDR is growth times parting; what is the parting at the end, and what was it at the start?",
             {
+                "that is TNDR; part of it is the angle": value,
                 "the kernels started orthogonal": value / math.sqrt(1 + sine),
                 "the kernels started equal": value / math.sqrt((1 + sine) / 2),
                 "singular values know the sine, not the cosine": value / math.sqrt(1 + abs(cosine)),
-                "that is TNDR; part of it is the angle": value,
-                "multiplied where it should be divided": value * math.sqrt(1 + sine),
+                "the trace norm of two kernels of one length is a root: divide by its quotient": growth
+                / math.sqrt((1 + sine) / (1 if start == "same" else 2)),
+                **mistaken,
             },
             tolerance=1e-9,
         )
@@ -110,6 +122,9 @@ def _gamma_cases(answer: Callable) -> Iterator[Case]:
             mistakes["the momentum buffer is empty at first and fills step by step"] = (
                 gamma * unit * full / sum(rates)
             )
+            mistakes["torch's momentum buffer takes the whole gradient, not 1 - momentum of it"] = (
+                gamma / full
+            )
         mistakes["the target is what is left, not what is taken"] = gamma * target / (1 - target)
         yield Case(
             name,
@@ -155,6 +170,9 @@ def _disguise_cases(answer: Callable) -> Iterator[Case]:
             raise Unanswered("No kernel has changed.")
         for layer, weights in stacks.items():
             now = _trace_norm(tuple(before[layer])) / start[layer]
+            meanwhile = [w.clone() for w in before[layer]]
+            for w in meanwhile:
+                w.mul_(goals[layer] * start[layer] / _trace_norm(tuple(meanwhile)))
             yield Case(
                 f"{name}: TNDR of layer {layer!r}",
                 _trace_norm(weights) / start[layer],
@@ -163,6 +181,8 @@ def _disguise_cases(answer: Callable) -> Iterator[Case]:
                 {
                     "the layer's TNDR was not 1 before you began": goals[layer] * now,
                     "you have divided by the start, and not looked at the present": goals[layer] * now**2,
+                    "measure a layer once, before its first kernel is scaled": _trace_norm(tuple(meanwhile))
+                    / start[layer],
                 },
                 tolerance=1e-9,
             )
@@ -247,6 +267,11 @@ def _step_cases(answer: Callable) -> Iterator[Case]:
             stages.append(stage[-1] - stage[0])
         values = profile.tolist()
         with_stem = [values[i + 1] - values[i] for i in range(0, count - 1, 2)]
+        ends = [2 * sum(blocks[: i + 1]) for i in range(len(blocks))]  # the last layer of every stage
+        begins = [0, *ends[:-1]]
+        shifted = [values[b - 1] - values[a] for a, b in zip(begins, ends, strict=True)]
+        before = [values[b] - values[a] for a, b in zip(begins, ends, strict=True)]
+        from_stem = [before[0], *stages[1:]]
         yield Case(
             name,
             answer(profile.clone(), blocks),
@@ -255,6 +280,19 @@ def _step_cases(answer: Callable) -> Iterator[Case]:
             {
                 "the stem is no part of a block": torch.tensor(
                     [sum(with_stem) / len(with_stem), sum(stages) / 4], dtype=torch.float64
+                ),
+                **{
+                    f"{why}: stage 1 begins with the layer after it": torch.tensor(
+                        [sum(steps) / len(steps), sum(found) / 4], dtype=torch.float64
+                    )
+                    for why, steps, found in (
+                        ("the stem is no part of a stage", within, from_stem),
+                        ("no stage begins with the stem", within, shifted),
+                        ("the stem is no part of a block or a stage", with_stem, shifted),
+                    )
+                },
+                "a stage begins with a layer of its own, not with the last one of the stage before": (
+                    torch.tensor([sum(within) / len(within), sum(before) / 4], dtype=torch.float64)
                 ),
                 "first minus second: the sign is the wrong way round": -torch.tensor(
                     [sum(within) / len(within), sum(stages) / 4], dtype=torch.float64

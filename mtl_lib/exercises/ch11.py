@@ -17,15 +17,16 @@ def _draw(*shape: int, seed: int) -> np.ndarray:
 
 
 def _perplexity_cases(answer: Callable) -> Iterator[Case]:
-    even = {n: [1 / n] * n for n in (1, 5, 12)}
+    even = {n: [1 / n] * n for n in (5, 12)}
     # p, p, p, 1 - 3p: a sum of four terms, in nats
     skew = [0.1, 0.1, 0.1, 0.7]
     entropy = -sum(p * math.log(p) for p in skew)
     for name, p, right in (
         *((f"{n} neighbours, all alike", even[n], float(n)) for n in even),
+        ("a single neighbour", [1.0], 1.0),
         ("five alike and three that are never chosen", [*even[5], 0.0, 0.0, 0.0], 5.0),
         ("one of four is near", skew, math.exp(entropy)),
-        ("one neighbour alone", [0.0, 1.0], 1.0),
+        ("two neighbours, one of them certain", [0.0, 1.0], 1.0),
     ):
         yield Case(
             name,
@@ -86,6 +87,7 @@ def _pull_cases(answer: Callable) -> Iterator[Case]:
         near = 1 / (1 + (apart**2).sum(-1))
         np.fill_diagonal(near, 0)
         gap = p - near / near.sum()
+        own = near + np.eye(n)
         mistakes = {
             "each pair occurs twice in the sum, and the square has a 2 of its own: 4, not 2": slope / 2,
             "the factor 4 is missing": slope / 4,
@@ -93,13 +95,17 @@ def _pull_cases(answer: Callable) -> Iterator[Case]:
             "the factor 1 / (1 + d^2) of the heavy tail is missing": 4 * (gap[..., None] * apart).sum(1),
             "near is not normalised: q sums to 1 over all pairs": 4
             * (((p - near) * near)[..., None] * apart).sum(1),
+            "no place is its own neighbour: w_ii = 1 must stay out of Z": 4
+            * (((p - own / own.sum()) * near)[..., None] * apart).sum(1),
+            "q is normalised over all pairs at once, not row by row": 4
+            * (((p - near / near.sum(1, keepdims=True)) * near)[..., None] * apart).sum(1),
         }
         known = {} if n == 2 else mistakes  # of two points q is p, and there is no pull
         yield Case(
             name,
             answer(p.copy(), y.copy()),
             slope,
-            "4 sum_j (p_ij - q_ij) (y_i - y_j) / (1 + d_ij^2)",
+            "test one entry yourself: move one coordinate of one place by 1e-5, and see how KL changes",
             known,
             1e-5,
         )
@@ -110,39 +116,49 @@ def check_11_2(answer: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:
     return check("11.2", answer, _pull_cases)
 
 
-def _counted(x: np.ndarray, domain: np.ndarray, k: int) -> tuple[float, float, float]:
-    """Mixing; the same without its denominator; and with everybody as the own nearest neighbour."""
-    n, other, with_self = len(x), 0, 0
-    for i in range(n):
-        order = sorted((float(((x[i] - x[j]) ** 2).sum()), j) for j in range(n) if j != i)
-        other += sum(domain[j] != domain[i] for _, j in order[:k])
-        with_self += sum(domain[j] != domain[i] for _, j in order[: k - 1])
-    by_chance = float(np.mean([(domain != domain[i]).sum() / (n - 1) for i in range(n)]))
-    return other / (n * k) / by_chance, other / (n * k), with_self / (n * k) / by_chance
+def _others(x: np.ndarray, domain: np.ndarray, k: int, power: int = 2) -> np.ndarray:
+    """Return of every point how many of its k nearest belong to another set."""
+    counts = []
+    for i in range(len(x)):
+        order = sorted((float((abs(x[i] - x[j]) ** power).sum()), j) for j in range(len(x)) if j != i)
+        counts.append(sum(domain[j] != domain[i] for _, j in order[:k]))
+    return np.array(counts)
 
 
 def _mixing_cases(answer: Callable) -> Iterator[Case]:
     for name, sizes, shift, k in (
+        # Unequal sets first: in equal ones several mistakes give the same number.
+        ("sets of 10 and 40", (10, 40), 0.4, 5),
         ("one distribution, two sets of 20", (20, 20), 0.0, 5),
         ("two islands", (15, 15), 40.0, 4),
         ("overlapping clouds", (25, 25), 1.0, 6),
-        ("sets of 10 and 40", (10, 40), 0.0, 5),
         ("three sets", (12, 12, 12), 0.8, 3),
     ):
         domain = np.repeat(np.arange(len(sizes)), sizes)
         x = _draw(len(domain), 3, seed=130 + len(domain)) + shift * domain[:, None]
-        right, share, with_self = _counted(x, domain, k)
-        own = 1 - share
+        n, found = len(x), _others(x, domain, k) / k
+        meets = np.array([(domain != own).sum() for own in domain])  # others of another set
+        share, by_chance = float(found.mean()), float(meets.mean()) / (n - 1)
         yield Case(
             name,
             answer(x.copy(), domain.copy(), k),
-            right,
+            share / by_chance,
             "the other sets' share of the k nearest, over their share of everybody else",
             {
-                "nobody is a neighbour of his own": with_self,
+                "nobody is a neighbour of his own": float(_others(x, domain, k - 1).mean()) / k / by_chance,
                 "that is the share itself; divide by what a random draw would give": share,
                 "a random draw gives one half only for two sets of equal size": 2 * share,
-                "that counts neighbours of the own set": own,
+                "a random draw among the others cannot give the point itself: n - 1, not n": share
+                / float(meets.mean() / n),
+                "average both shares over the points first, then divide: not a mean of ratios": float(
+                    (found / (meets / (n - 1))).mean()
+                ),
+                "Euclidean distances are asked for, not sums of absolute differences": float(
+                    _others(x, domain, k, power=1).mean()
+                )
+                / k
+                / by_chance,
+                "that counts neighbours of the own set": 1 - share,
             },
             1e-6,
         )
@@ -161,32 +177,46 @@ def _diagnosis_cases(answer: Callable) -> Iterator[Case]:
         "spread": 4.1,
         "before": 4.3,
     }
-    for name, changes, right in (
-        ("everything at chance, features as wide as before", {}, "aligned"),
-        ("a probe finds the sets, the adversary does not", {"probes": [(96.0, 99.0), (95.0, 99.0)]}, "fooled"),
-        ("only the probe with a hidden layer finds them", {"probes": [(45.0, 54.0), (81.0, 88.0)]}, "fooled"),
-        (
-            "both find them",
-            {"probes": [(96.0, 99.0), (95.0, 99.0)], "adversary": 97.0},
-            "not aligned",
-        ),
-        (
-            "the adversary is far below chance, a probe is not",
-            {"probes": [(90.0, 95.0), (90.0, 95.0)], "adversary": 21.0},
-            "fooled",
-        ),
-        ("nobody finds them, in features that have shrunk to a point", {"spread": 1e-4}, "collapsed"),
-        ("nobody finds them, and all features are zero", {"spread": 0.0}, "collapsed"),
-        ("above 50, but no higher than halves of one set get by chance", {"probes": [(51.0, 59.0), (47.0, 56.0)]}, "aligned"),
-        ("features have shrunk, and are told apart all the same", {"spread": 1e-3, "probes": [(97.0, 99.0), (97.0, 99.0)]}, "fooled"),
-        ("the adversary finds what our probes miss", {"adversary": 88.0}, "not aligned"),
+    order = "ask whether anybody can tell the sets apart; only then whether anything is left to tell"
+    probe = "one probe whose whole interval lies above the null is enough, whichever it is"
+    interval = "an interval lies above the null only if its lower end does"
+    training = "the adversary is compared with the null, not with 50 or with the probes"
+    left = "collapsed means less than 1 % of what the spread was before"
+    nothing = "neither adversary nor probe is above the null, and the spread is nearly what it was"
+    for name, changes, right, hint in (
+        ("everything at chance, features as wide as before", {}, "aligned", nothing),
+        ("a probe finds the sets, the adversary does not", {"probes": [(96.0, 99.0), (95.0, 99.0)]}, "fooled", probe),
+        ("only the probe with a hidden layer finds them", {"probes": [(45.0, 54.0), (81.0, 88.0)]}, "fooled", probe),
+        ("only the linear probe finds them", {"probes": [(81.0, 88.0), (45.0, 54.0)]}, "fooled", probe),
+        ("only the second of three probes finds them", {"probes": [(45.0, 54.0), (58.0, 64.0), (44.0, 53.0)]}, "fooled",
+         probe),
+        ("both find them", {"probes": [(96.0, 99.0), (95.0, 99.0)], "adversary": 97.0}, "not aligned",
+         "ask the adversary first"),
+        ("the adversary finds what our probes miss", {"adversary": 88.0}, "not aligned",
+         "the adversary is a probe too: ask it first"),
+        ("the adversary is just above the null", {"adversary": 57.0}, "not aligned", training),
+        ("the adversary is above 50, and below the null", {"adversary": 53.0}, "aligned", training),
+        ("the adversary is far below chance, a probe is not",
+         {"probes": [(90.0, 95.0), (90.0, 95.0)], "adversary": 21.0}, "fooled",
+         "an adversary below the null is not above it, however far"),
+        ("the upper end of an interval is above the null", {"probes": [(51.0, 59.0), (47.0, 56.0)]}, "aligned", interval),
+        ("the middle of an interval is above the null", {"probes": [(52.0, 66.0), (47.0, 56.0)]}, "aligned", interval),
+        ("a wide null", {"probes": [(58.0, 63.0), (57.0, 62.0)], "adversary": 59.0, "null": 61.0}, "aligned",
+         "the null is an argument; it is not the same for all features"),
+        ("nobody finds them, in features that have shrunk to a point", {"spread": 1e-4}, "collapsed", left),
+        ("nobody finds them, and all features are zero", {"spread": 0.0}, "collapsed", left),
+        ("nobody finds them, 0.5 % of the spread is left", {"spread": 2.15, "before": 430.0}, "collapsed", left),
+        ("nobody finds them, 2 % of the spread is left", {"spread": 0.086}, "aligned", left),
+        ("nobody finds them, features were small before and still are", {"spread": 4e-3, "before": 5e-3}, "aligned", left),
+        ("features have shrunk, and are told apart all the same",
+         {"spread": 1e-3, "probes": [(97.0, 99.0), (97.0, 99.0)]}, "fooled", order),
+        ("features have shrunk, and the adversary tells them apart", {"spread": 1e-3, "adversary": 92.0}, "not aligned",
+         order),
     ):  # fmt: skip
         given = {**base, **changes}
+        # By position, so that the reader may name the arguments as he likes.
         yield Case(
-            name,
-            answer(**{key: list(v) if isinstance(v, list) else v for key, v in given.items()}),
-            right,
-            "ask first whether anybody can tell the sets apart, only then whether anything is left to tell",
+            name, answer(*(list(v) if isinstance(v, list) else v for v in given.values())), right, hint
         )
 
 

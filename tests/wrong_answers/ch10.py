@@ -44,6 +44,10 @@ def growth_without_the_root(tndr, cosine, start):
     return tndr * (1 if start == "same" else math.sqrt(2)) / _parting(cosine) ** 2
 
 
+def growth_by_two(tndr, cosine, start):
+    return tndr * (1 if start == "same" else 2) / _parting(cosine)
+
+
 # 10.2: which gamma?
 
 
@@ -87,6 +91,14 @@ def gamma_for_the_mean_rate(target, norm, start, rates, momentum):
     pushes = [sum(momentum**j for j in range(k + 1)) for k in range(len(rates))]
     taken = sum(rates) * sum(pushes) / len(rates)
     return (1 - target) * norm * (math.sqrt(2) if start == "same" else 1) / taken
+
+
+def gamma_dampened(target, norm, start, rates, momentum):
+    return (
+        gamma_same_for_both_starts(target, norm, start, rates, momentum)
+        * (math.sqrt(2) if start == "same" else 1)
+        / (1 - momentum)
+    )
 
 
 # 10.3: any profile you like
@@ -228,6 +240,19 @@ def steps_from_the_stage_before(profile, blocks):
     return torch.stack([(profile[2::2] - profile[1::2]).mean(), torch.stack(found).mean()])
 
 
+def steps_stages_from_the_stem(profile, blocks):
+    found, start = [], 0
+    for count in blocks:
+        found.append(profile[start + 2 * count - 1] - profile[start])
+        start += 2 * count
+    return torch.stack([(profile[2::2] - profile[1::2]).mean(), torch.stack(found).mean()])
+
+
+def steps_first_stage_from_the_stem(profile, blocks):
+    stages = steps_right_stages(profile, blocks) + (profile[1] - profile[0]) / len(blocks)
+    return torch.stack([(profile[2::2] - profile[1::2]).mean(), stages])
+
+
 WRONG = {
     "check_10_1": [
         ("TNDR itself", growth_is_tndr),
@@ -238,6 +263,7 @@ WRONG = {
         ("the other way round", growth_multiplied),
         ("the starts exchanged", growth_starts_exchanged),
         ("the root forgotten", growth_without_the_root),
+        ("2 for the root of 2", growth_by_two),
     ],
     "check_10_2": [
         ("momentum forgotten", gamma_without_momentum),
@@ -248,6 +274,7 @@ WRONG = {
         ("weight decay", gamma_as_decay),
         ("the kernel's norm forgotten", gamma_without_the_norm),
         ("mean rate times mean push", gamma_for_the_mean_rate),
+        ("a dampened buffer", gamma_dampened),
     ],
     "check_10_3": [
         ("as if TNDR were 1 before", disguise_as_if_tndr_were_one),
@@ -273,6 +300,8 @@ WRONG = {
         ("first minus second", steps_backwards),
         ("steps between blocks counted as well", steps_overlap),
         ("a block taken for one layer", steps_stages_of_one_block),
+        ("every stage one layer early", steps_stages_from_the_stem),
+        ("the stem in the first stage", steps_first_stage_from_the_stem),
         ("a stage that begins with the last layer of the one before", steps_from_the_stage_before),
     ],
 }

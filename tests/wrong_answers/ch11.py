@@ -59,6 +59,11 @@ def not_normalised(p, y):
     return 4 * (((p - near) * near)[..., None] * apart).sum(1)
 
 
+def own_neighbour(p, y):
+    apart, near = _near(y)
+    return 4 * (((p - near / (near.sum() + len(y))) * near)[..., None] * apart).sum(1)
+
+
 def rows_normalised(p, y):
     apart, near = _near(y)
     return 4 * (((p - near / near.sum(1, keepdims=True)) * near)[..., None] * apart).sum(1)
@@ -93,6 +98,18 @@ def own_share(x, domain, k):
 
 def chance_with_itself(x, domain, k):
     return share_alone(x, domain, k) / np.mean([(domain != d).mean() for d in domain])
+
+
+def mean_of_ratios(x, domain, k):
+    _, order = _order(x)
+    other = (domain[order[:, 1 : k + 1]] != domain[:, None]).mean(1)
+    return np.mean(other / np.array([(domain != d).sum() / (len(x) - 1) for d in domain]))
+
+
+def manhattan(x, domain, k):
+    order = np.argsort(abs(x[:, None] - x[None]).sum(-1), axis=1, kind="stable")
+    other = (domain[order[:, 1 : k + 1]] != domain[:, None]).mean()
+    return other / np.mean([(domain != d).sum() / (len(x) - 1) for d in domain])
 
 
 # 11.4: the diagnosis
@@ -134,6 +151,49 @@ def probes_alone(adversary, probes, null, spread, before):
     return right(0.0, probes, null, spread, before)
 
 
+def middle_of_the_interval(adversary, probes, null, spread, before):
+    return right(adversary, [((a + b) / 2, b) for a, b in probes], null, spread, before)
+
+
+def upper_end_of_the_interval(adversary, probes, null, spread, before):
+    return right(adversary, [(b, b) for _, b in probes], null, spread, before)
+
+
+def middle_and_absolute(adversary, probes, null, spread, before):
+    return middle_of_the_interval(adversary, probes, null, spread, 1.0)
+
+
+def absolute_spread(adversary, probes, null, spread, before):
+    return right(adversary, probes, null, spread, 1.0)
+
+
+def collapse_at(share):
+    def answer(adversary, probes, null, spread, before):
+        return right(adversary, probes, null, spread, 100 * share * before)
+
+    return answer
+
+
+def adversary_above_fifty(adversary, probes, null, spread, before):
+    return "not aligned" if adversary > 50 else right(adversary, probes, null, spread, before)
+
+
+def last_probe_only(adversary, probes, null, spread, before):
+    return right(adversary, probes[-1:], null, spread, before)
+
+
+def all_probes_needed(adversary, probes, null, spread, before):
+    return right(adversary, [min(probes)], null, spread, before)
+
+
+def mean_of_the_probes(adversary, probes, null, spread, before):
+    return right(adversary, [np.mean(probes, axis=0)], null, spread, before)
+
+
+def null_from_memory(adversary, probes, null, spread, before):
+    return right(adversary, probes, 56.0, spread, before)
+
+
 def right(adversary, probes, null, spread, before):
     """The rule itself; not a wrong answer."""
     if _found(probes, null) or adversary > null:
@@ -155,6 +215,7 @@ WRONG = {
         ("the tail's factor forgotten, as in the older SNE", without_the_tail),
         ("q not normalised", not_normalised),
         ("q normalised row by row", rows_normalised),
+        ("w_ii = 1 counted", own_neighbour),
     ],
     "check_11_3": [
         ("a point is its own nearest neighbour", counts_itself),
@@ -162,6 +223,8 @@ WRONG = {
         ("chance taken as one half", twice_the_share),
         ("the own set's share", own_share),
         ("a random draw that may draw the point itself", chance_with_itself),
+        ("a mean of ratios", mean_of_ratios),
+        ("Manhattan distances", manhattan),
     ],
     "check_11_4": [
         ("believes the adversary", trusts_the_adversary),
@@ -171,5 +234,17 @@ WRONG = {
         ("takes 50 for the null", fifty_is_chance),
         ("takes a very wrong adversary for a very good one", any_distance_from_chance),
         ("forgets that the adversary is a probe too", probes_alone),
+        ("the interval's middle above the null", middle_of_the_interval),
+        ("the interval's upper end above the null", upper_end_of_the_interval),
+        ("the interval's middle, and a spread below 0.01", middle_and_absolute),
+        ("a spread below 0.01, whatever it was before", absolute_spread),
+        ("collapsed at 10 %", collapse_at(0.1)),
+        ("collapsed at 30 %", collapse_at(0.3)),
+        ("collapsed at 0.1 %", collapse_at(0.001)),
+        ("an adversary above 50 is enough", adversary_above_fifty),
+        ("looks at the last probe only", last_probe_only),
+        ("all probes must find the sets", all_probes_needed),
+        ("the mean of the probes", mean_of_the_probes),
+        ("the null from memory", null_from_memory),
     ],
 }
