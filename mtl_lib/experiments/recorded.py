@@ -16,7 +16,7 @@ Values = Mapping[str, Mapping[int, float]]
 PAPER = Path(__file__).parents[2] / "data" / "paper"
 
 
-def paper_text(name: str, folder: Path = PAPER) -> str:
+def paper_text(name: str, folder: Path | None = None) -> str:
     """Return a file of ``data/paper``: of this checkout, and without one (Colab) of the book's repository.
 
     Parameters
@@ -24,7 +24,7 @@ def paper_text(name: str, folder: Path = PAPER) -> str:
     name : str
         The file's.
     folder : Path, optional
-        Where the checkout has it.
+        Another than the checkout's.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def paper_text(name: str, folder: Path = PAPER) -> str:
     >>> paper_text("table7_tner.csv").splitlines()[0].split(",")[0]
     'database'
     """
-    path = folder / name
+    path = (PAPER if folder is None else folder) / name
     if path.is_file():
         return path.read_text(encoding="utf-8")
     if default_folder() is not None:
