@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,19 @@ def test_the_papers_numbers_are_those_of_its_table():
     assert {row["method"] for row in rows if not row["ref"]} == set(OWN)
     for common, challenging, full in PAPER.values():
         assert (554 * common + 135 * challenging) / 689 == pytest.approx(full, abs=0.01)
+
+
+def test_no_column_of_the_table_runs_into_the_next():
+    def runs(method, error):
+        for seed in (0, 1, 2):
+            numbers = {f"nme/{name}": error + seed / 9 for name in ("easy", "hard", "full")}
+            yield Entry(
+                experiment="table6", method=method, seed=seed, tier="open", budget="cpu", config={}, device="CPU",
+                metrics={**numbers, "auc/full": 0.5, "failures/full": 99.9}, seconds=1.0, memory=1.0,
+            )  # fmt: skip
+
+    text = table6_text([*runs("single", 12.0), *runs(MEAN_SHAPE, 88.0)])
+    assert "+76.00" in text and not re.search(r"\d[+-]\d", text)
 
 
 def test_the_command_sweeps_and_prints_it_and_the_curves_lie_beside_the_ledger(tmp_path, capsys):

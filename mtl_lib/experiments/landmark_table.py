@@ -54,8 +54,8 @@ def table6_text(entries: Sequence[Entry]) -> str:
     area, failures = values_of(entries, "auc/full"), values_of(entries, "failures/full")
     full = nme["full"]
     lines = [
-        f"{'':14}{'NME, % of the distance between the pupils':^43}{'full':>13}{'area':>8}{'failures':>10}",
-        f"{'':14}" + "".join(f"{name:>14}" for name in subsets) + f"{'vs single':>14}{'to 8 %':>8}{'%':>10}",
+        f"{'':14}{'NME, % of the distance between the pupils':^43}{'full':>15}{'area':>7}{'failures':>9}",
+        f"{'':14}" + "".join(f"{name:>14}" for name in subsets) + f"{'vs single':>16}{'to 8 %':>7}{'%':>9}",
     ]
     for method in [*ROWS, *(name for name in full if name not in ROWS)]:
         if method not in full:
@@ -64,9 +64,9 @@ def table6_text(entries: Sequence[Entry]) -> str:
         lines.append(
             f"{method:14}"
             + "".join(cell(nme[name].get(method), 14, 2) for name in subsets)
-            + difference_cell(full[method], base, 14, 2)
-            + f"{sum(area[method].values()) / len(area[method]):8.2f}"
-            + f"{sum(failures[method].values()) / len(failures[method]):10.1f}"
+            + difference_cell(full[method], base, 16, 2)
+            + f"{sum(area[method].values()) / len(area[method]):7.2f}"
+            + f"{sum(failures[method].values()) / len(failures[method]):9.1f}"
         )
     lines += [
         seeds_line(full),
