@@ -174,6 +174,17 @@ def check_14_3(answer: Callable[[np.ndarray, int], tuple[float, float]]) -> bool
 
 
 def _worth_cases(answer: Callable) -> Iterator[Case]:
+    # Not on one line: a fit through all points misses both pieces.
+    given = float(answer([3, 9, 27], [30.0, 50.0, 60.0], 55.0))
+    one_line = math.exp(math.log(9) + (55.0 - 140 / 3) / 15 * math.log(3))
+    yield Case(
+        "steep at first, then flatter",
+        given,
+        9 * math.sqrt(3),
+        "Straight lines over the logarithm of the number, from each count to the next",
+        {"one line through all points passes by them; go from point to point": one_line},
+        tolerance=1e-6,
+    )
     for name, counts, a, b, reached in (
         ("between two counts", [3, 10, 30], 20.0, 12.0, 45.0),
         ("near the left end", [2, 4, 8, 16, 32], 10.0, 15.0, 14.0 + 10 * math.log(2) + 3),

@@ -99,7 +99,11 @@ def _choices(found: Mapping[str, Sequence[Verdict]]) -> str:
         ]
         if options:
             groups.append(f'<optgroup label="on {TIER_WORDS[tier]}">{"".join(options)}</optgroup>')
-    counts = Counter(v.kind for v in next(iter(found.values())) if not v.claim.tests)
+    counts = Counter(
+        v.kind
+        for v in next(iter(found.values()))
+        if not v.claim.tests or (v.claim.tiers and not set(v.claim.tiers) & set(found))
+    )
     rest = [f'<option value="{k}">{LOOKS[k][0]} {k} ({n})</option>' for k, n in counts.items()]
     if rest:
         groups.append(f'<optgroup label="without runs">{"".join(rest)}</optgroup>')

@@ -132,6 +132,12 @@ def worth_beyond(counts, scratch, reached):
     return math.exp((reached - start) / slope)
 
 
+def worth_fit(counts, scratch, reached):
+    slope, start = np.polyfit(np.log(counts), scratch, 1)
+    found = math.exp((reached - start) / slope)
+    return math.inf if found > counts[-1] * (1 + 1e-9) else max(found, counts[0])
+
+
 WRONG = {
     "check_14_1": [
         ("persons counted", met_persons),
@@ -162,5 +168,6 @@ WRONG = {
         ("the largest number tried", worth_last),
         ("the next number tried", worth_first_count),
         ("extrapolated", worth_beyond),
+        ("one line through all points", worth_fit),
     ],
 }
