@@ -169,6 +169,14 @@ def _diagnosis_cases(answer: Callable) -> Iterator[Case]:
          {"the tasks have parted, which is their right; nothing has shrunk": "gamma too large"}),
         ("opposite for a while, on one side at the end", layers(lambda t, k: 1 + 0.1 * t, lambda t, k: math.pi * (1 - abs(2 * t - 1)) if t < 0.9 else 0.1), "healthy",
          {"look at the end of the curve for the signs": "opposite signs"}),
+        ("shrunk to right angles, but for one layer that has grown sixfold", layers(lambda t, k: 1 + 5 * t if k == 0 else 1 - 0.6 * t, lambda t, k: right_angle * t), "gamma too large",
+         {"the median over layers: one long layer moves a mean and not a median": "healthy"}),
+        ("shrunk, two of five layers still alike", layers(lambda t, k: 1 - 0.6 * t, lambda t, k: right_angle * t * (k > 1)), "gamma too large",
+         {"the median over layers: two layers that stayed alike move a mean": "healthy"}),
+        ("shorter, and turned to cosines of -0.5", layers(lambda t, k: 1 - 0.5 * t, lambda t, k: right_angle * (1 + t / 3)), "healthy",
+         {"within 0.3 of 0 on both sides": "shrinkage for sharing"}),
+        ("shorter, cosines of 0.5 and -0.5 in turn", layers(lambda t, k: 1 - 0.5 * t, lambda t, k: right_angle * (1 + t / 3 * (0, 1, -1, 1, -1)[k])), "shrinkage for sharing",
+         {"the median of the cosines, then its absolute value": "healthy"}),
     ):  # fmt: skip
         yield Case(name, answer(curve), right, "Signs at the end first, then lengths; then what the cosine was at the start", mistakes)  # fmt: skip
 

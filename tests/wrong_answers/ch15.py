@@ -153,6 +153,30 @@ def diagnose_cosine_alone(curve):
     return "gamma too large" if alike else "shrinkage for sharing"
 
 
+def _diagnosed_by(curve, middle, size=abs):
+    if min(curve["cosine"][-1]) < -0.9:
+        return "opposite signs"
+    if middle(curve["TNDR"][-1]) < 0.95 and size(middle(curve["cosine"][-1])) < 0.3:
+        return "gamma too large" if middle(curve["cosine"][0]) > 0.5 else "shrinkage for sharing"
+    return "healthy"
+
+
+def diagnose_means(curve):
+    return _diagnosed_by(curve, np.mean)
+
+
+def diagnose_one_side(curve):
+    return _diagnosed_by(curve, np.median, size=float)
+
+
+def diagnose_median_of_sizes(curve):
+    return (
+        _diagnosed_by({**curve, "cosine": [curve["cosine"][0], np.abs(curve["cosine"][-1])]}, np.median)
+        if min(curve["cosine"][-1]) >= -0.9
+        else "opposite signs"
+    )
+
+
 # 15.4: degree
 
 
@@ -207,6 +231,9 @@ WRONG = {
         ("how short, instead of how it started", diagnose_by_length_alone),
         ("TNDR without the cosine", diagnose_tndr_alone),
         ("the cosine without TNDR", diagnose_cosine_alone),
+        ("means instead of medians", diagnose_means),
+        ("below 0.3, without the absolute value", diagnose_one_side),
+        ("the median of the cosines' sizes", diagnose_median_of_sizes),
     ],
     "check_15_4": [
         ("not divided by the value", degree_without_value),
