@@ -15,7 +15,6 @@ from mtl_lib import cli
 from mtl_lib.experiments import face_runs, registry
 from mtl_lib.experiments.base import Experiment, Job, Outcome
 
-FOLDER, MOMENT, NUMBER = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 METHODS = ("first", "trained", "last")
 
 
@@ -53,9 +52,11 @@ def experiment(name, methods):
     )  # fmt: skip
 
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-face_runs.face_sets = lambda job, root=None: toy_sets()
-registry.EXPERIMENTS.clear()
-registry.EXPERIMENTS |= {"toy": experiment("toy", METHODS), "next": experiment("next", ("quick",))}
-arguments = ["sweep", "all", "--budget", "smoke", "--accelerator", "cpu"]
-sys.exit(cli.main([*arguments, "--workspace", f"{FOLDER}/runs", "--ledger", f"{FOLDER}/ledger"]))
+if __name__ == "__main__":
+    FOLDER, MOMENT, NUMBER = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    face_runs.face_sets = lambda job, root=None: toy_sets()
+    registry.EXPERIMENTS.clear()
+    registry.EXPERIMENTS |= {"toy": experiment("toy", METHODS), "next": experiment("next", ("quick",))}
+    arguments = ["sweep", "all", "--budget", "smoke", "--accelerator", "cpu"]
+    sys.exit(cli.main([*arguments, "--workspace", f"{FOLDER}/runs", "--ledger", f"{FOLDER}/ledger"]))
