@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims as text and as rows: what ``mtl results claims`` prints and the last chapter shows."""
+"""The verdicts on the paper's claims as text: what ``mtl results claims`` prints and the last chapter sums up."""
 
 import textwrap
 from collections import Counter
@@ -7,34 +7,6 @@ from collections.abc import Mapping, Sequence
 from mtl_lib.experiments.verdicts import LEAST_SEEDS, VERDICTS, Verdict, by_chance
 
 WIDTH = 88
-
-
-def rows(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, str]]:
-    """Return a row per claim: its id, place, words, the paper's numbers, and a verdict for each tier.
-
-    Parameters
-    ----------
-    found : mapping of str to sequence of Verdict
-        By tier, the same claims in the same order.
-
-    Examples
-    --------
-    >>> from mtl_lib.experiments.verdicts import verdicts
-    >>> first = rows({"synthetic": verdicts("synthetic")})[0]
-    >>> sorted(first)
-    ['id', 'paper', 'says', 'synthetic', 'where']
-    """
-    tiers = list(found)
-    return [
-        {
-            "id": each[0].claim.id,
-            "where": each[0].claim.where,
-            "says": each[0].claim.says,
-            "paper": each[0].claim.paper,
-            **{tier: verdict.kind for tier, verdict in zip(tiers, each, strict=True)},
-        }
-        for each in zip(*found.values(), strict=True)
-    ]
 
 
 def summary(found: Sequence[Verdict]) -> str:
