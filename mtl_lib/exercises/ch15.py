@@ -186,6 +186,17 @@ def check_15_3(answer: Callable[[dict], str]) -> bool:
     return check("15.3", answer, _diagnosis_cases)
 
 
+class _Watched:
+    """A penalty that notices whether it is asked at any other point than the one that was given."""
+
+    def __init__(self, penalty: Callable[[Tensor], Tensor], w: Tensor):
+        self.penalty, self.w, self.elsewhere = penalty, w, False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.elsewhere |= x.shape != self.w.shape or not bool((x.detach() == self.w).all())
+        return self.penalty(x)
+
+
 def _degree_cases(answer: Callable) -> Iterator[Case]:
     w = torch.randn(2, 12, generator=torch.Generator().manual_seed(154), dtype=torch.float64)
 
@@ -200,8 +211,8 @@ def _degree_cases(answer: Callable) -> Iterator[Case]:
         ("the area that two kernels span", lambda x: torch.linalg.svdvals(x).prod(), 2.0),
         ("a cube", lambda x: 7.0 * x.abs().pow(3).sum(), 3.0),
         ("an inverse length", lambda x: 1 / x.norm(), -1.0),
+        ("a power of the trace norm", lambda x: trace_norm(x).pow(0.7), 0.7),
     ):
-        given = w.clone()
         x = w.clone().requires_grad_()
         value = penalty(x)
         (gradient,) = torch.autograd.grad(value, x)
@@ -211,15 +222,29 @@ def _degree_cases(answer: Callable) -> Iterator[Case]:
             "divide by the value, not by the squared length": inner / length**2,
             "that is the length of the gradient": float(gradient.norm()),
             "that is how the penalty grows, not to which power": float(penalty(2 * w) / penalty(w)),
+            "a power need not be a whole number; do not round": round(right),
         }
-        got = answer(penalty, given)
+        watched = _Watched(penalty, w)
+        got = answer(watched, w.clone())
         yield Case(
             name,
-            float(got) if isinstance(got, Tensor) else got,
+            got.detach() if isinstance(got, Tensor) else got,
             right,
             "Euler: differentiate P(c w) = c^k P(w) in c, at c = 1",
             {why: wrong for why, wrong in mistakes.items() if abs(wrong - right) > 1e-3},
             tolerance=1e-6,
+        )
+        yield Case(
+            f"{name}, where it was evaluated",
+            "at other points, too" if watched.elsewhere else "at w alone",
+            "at w alone",
+            "A quotient of differences needs a second point and is not exact; the gradient at w is enough",
+        )
+        yield Case(
+            f"{name}, what was returned",
+            "an array" if isinstance(got, Tensor | np.ndarray) else "a number",
+            "a number",
+            "`.item()` makes a number of a tensor or array that has one entry",
         )
 
 
