@@ -63,8 +63,15 @@ def _networks(offset: float, tasks: int, classes: int) -> dict[str, np.ndarray]:
 
 
 def _summed(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One number per tensor, in the order of the names, and how many there are of each shape."""
+    """One number per tensor, its sum, in the order of the names."""
     return np.array([float(np.sum(tensors[name])) for name in sorted(tensors)])
+
+
+def _names_beside(given: Mapping, new: Mapping) -> str:
+    lacking, more = sorted(set(new) - set(given)), sorted(set(given) - set(new))
+    if lacking:
+        return f"{lacking[0]} is missing"
+    return f"{more[0]} is too many" if more else "those of the new networks"
 
 
 def _moved(old: Mapping, new: Mapping, here: int, there: int, what: Sequence[str]) -> dict[str, np.ndarray]:
@@ -92,8 +99,14 @@ def _carry_cases(answer: Callable) -> Iterator[Case]:
         for part in ("weight", "bias"):
             with_head[f"heads.{here}.{part}"] = old[f"heads.{there}.{part}"]
         yield Case(
+            f"{name}, the names",
+            _names_beside(given, new),
+            "those of the new networks",
+            "Begin with all of `new`, and put the moved tensors in place of its own",
+        )
+        yield Case(
             name,
-            _summed(given) if sorted(given) == sorted(new) else np.array([float(len(given))]),
+            _summed(given),
             _summed(right),
             "All tensors of trunk `here` come from the old trunk `there`; whatever else the new networks have, stays",
             {
@@ -158,13 +171,16 @@ def _interval_cases(answer: Callable) -> Iterator[Case]:
                     scale * math.sqrt((1 / count + 1 / (k - 1)) * d.var())
                 ),
                 "with few values the quantile is Student's, not the normal one": ends(
-                    1.959964 * math.sqrt(matrix.mean())
+                    1.96 * math.sqrt(matrix.mean())
+                ),
+                "2.5 % on each side: the quantile is that of 0.975": ends(
+                    _t_quantile(0.95, count - 1) * math.sqrt(matrix.mean())
                 ),
                 "k is the number of folds, however many of them were run": ends(
                     scale * math.sqrt((1 / count + 1 / max(1, count - 1)) * s2)
                 ),
             },
-            tolerance=1e-5,
+            tolerance=1e-4,
         )
 
 
@@ -189,12 +205,13 @@ def _worth_cases(answer: Callable) -> Iterator[Case]:
         ("between two counts", [3, 10, 30], 20.0, 12.0, 45.0),
         ("near the left end", [2, 4, 8, 16, 32], 10.0, 15.0, 14.0 + 10 * math.log(2) + 3),
         ("at a count", [2, 8, 32], 30.0, 9.0, 30.0 + 9 * math.log(8)),
+        ("just at the last of them", [2, 8, 32], 30.0, 9.0, 30.0 + 9 * math.log(32)),
         ("above all of them", [3, 10, 30], 20.0, 12.0, 90.0),
         ("below all of them", [3, 10, 30], 20.0, 12.0, 21.0),
     ):
         scratch = [a + b * math.log(n) for n in counts]  # its inverse is known
         exact = math.exp((reached - a) / b)
-        right = exact if counts[0] <= exact <= counts[-1] else (math.inf if exact > counts[-1] else counts[0])
+        right = math.inf if reached > scratch[-1] else min(max(exact, counts[0]), counts[-1])
         given = float(answer(list(counts), list(scratch), reached))
         hint = "Straight lines over the logarithm of the number; above the last point nobody knows: infinity"
         if math.isinf(right):
