@@ -31,6 +31,7 @@ def _met_cases(answer: Callable) -> Iterator[Case]:
             hits / len(test),
             "Of the test pictures, the share whose person is also among the training pictures",
             {
+                "no picture is on both sides, but its person may be": len(set(train) & set(test)) / len(test),
                 "pictures were asked for, not persons": len(seen & tested) / len(tested),
                 "divide by the test pictures, not by all": hits / len(persons),
                 "that is the share of test pictures whose person is new": 1 - hits / len(test),
@@ -198,7 +199,12 @@ def _worth_cases(answer: Callable) -> Iterator[Case]:
         given,
         9 * math.sqrt(3),
         "Straight lines over the logarithm of the number, from each count to the next",
-        {"one line through all points passes by them; go from point to point": one_line},
+        {
+            "one line through all points passes by them; go from point to point": one_line,
+            "the accuracy grows along a straight line only over the logarithm of the number": 18.0,
+            "that is the logarithm; take its exponential": math.log(9 * math.sqrt(3)),
+            "between two counts, not the next one": 27.0,
+        },
         tolerance=1e-6,
     )
     for name, counts, a, b, reached in (
@@ -214,6 +220,8 @@ def _worth_cases(answer: Callable) -> Iterator[Case]:
         right = math.inf if reached > scratch[-1] else min(max(exact, counts[0]), counts[-1])
         given = float(answer(list(counts), list(scratch), reached))
         hint = "Straight lines over the logarithm of the number; above the last point nobody knows: infinity"
+        if right == counts[-1]:
+            hint = "That is the last count itself; only above the last point nobody knows"
         if math.isinf(right):
             yield Case(name, "infinity" if math.isinf(given) else f"{given:.4g}", "infinity", hint)
             continue

@@ -98,6 +98,9 @@ def _flips_cases(answer: Callable) -> Iterator[Case]:
         order = sorted(values, key=values.get)
         bonferroni = alone - {k for k, p in values.items() if p <= alpha / len(values)}
         skipping = alone - {k for r, k in enumerate(order) if values[k] <= alpha / (len(order) - r)}
+        larger = [r for r, k in enumerate(order) if values[k] <= alpha / (len(order) - r)]
+        upwards = alone - set(order[: max(larger, default=-1) + 1])
+        usual = {k for k, p in values.items() if p < 0.05} - _fallen(values, 0.05)
         got = answer(dict(values), level)
         yield Case(
             name,
@@ -109,6 +112,8 @@ def _flips_cases(answer: Callable) -> Iterator[Case]:
                     sorted(bonferroni)
                 ),
                 "the procedure stops at the first that fails": ", ".join(sorted(skipping)),
+                "from the smallest p-value up, not from the largest down": ", ".join(sorted(upwards)),
+                "the level is given; it need not be 95 %": ", ".join(sorted(usual)),
                 "those are the ones that hold; which do not?": ", ".join(sorted(alone - right)),
             },
         )
