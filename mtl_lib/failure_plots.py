@@ -16,8 +16,8 @@ from mtl_lib.experiments.recorded import file_of
 from mtl_lib.ledger import Entry
 from mtl_lib.plots import BLUE, GREEN, GREY, INK, SKY, VERMILLION
 
-WIDTH = 96
-"""Characters of a line that a page of the book shows without scrolling."""
+WIDTH = 44
+"""Characters of a line that a telephone shows without scrolling."""
 
 CHANCE_LOSS = math.log(13)
 """Cross-entropy of an answer that gives all 13 states the same probability."""
