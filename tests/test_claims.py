@@ -369,6 +369,7 @@ def test_the_command_prints_verdicts_and_fits_a_terminal(book, capsys):
     [
         ("laf > single", "laf better than single", "is no test"),
         ("laf = tucker +- 1", "laf = tucker", "is no test"),
+        ("laf = tucker +- 1", "laf = tucker +- nan", "finite number"),
         ("demo accuracy: laf > single", "dmeo accuracy: laf > single", "not in the file's list"),
         ('id = "ranked"', 'id = "gain"', "stands twice"),
         ('because = "shrinking does it"', "", "go together"),
