@@ -290,7 +290,7 @@ class TrainConfig:
         budget    what                                         cost
         ========= ============================================ =========================================
         ``smoke`` a toy network, 12 steps                      seconds
-        ``cpu``   width 16, 2500 steps of 32 + 32 pictures     about ten minutes on two cores
+        ``cpu``   width 16, 2500 steps of 32 + 32 pictures     a quarter of an hour on one thread
         ``t4``    width 64, 6000 steps of 128 + 128, fp16      not measured
         ``full``  width 64, 20000 steps of 256 + 256, lr 0.01  not measured; the paper's batch and rate
         ========= ============================================ =========================================
