@@ -210,7 +210,31 @@ def test_chance_is_counted_over_different_contrasts(book):
     put(book, "hard3", 50.0)
     judged, expected, together = by_chance(verdicts("open", book))
     assert (judged, together) == (3, 1) and expected == pytest.approx(0.15)
-    assert "3 contrasts judged" in summary(verdicts("open", book))
+    said = " ".join(summary(verdicts("open", book)).split())
+    assert "family: 3 contrasts for more or less" in said and "Held to all together 1 holds." in said
+
+
+def test_what_holds_in_the_family_is_marked_at_its_claim_and_nowhere_else(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 40.0)
+    put(book, "hard1", 50.0)
+    put(book, "hard2", 30.0)
+    put(book, "hard3", 30.0)
+    found = verdicts("open", book)
+    assert {str(each.contrast) for each in held_together(found)} == {
+        "demo accuracy: laf > single", "demo accuracy: hard1 > hard2",
+    }  # fmt: skip
+    text, words = claims_text({"open": found}, details=True), page(book).words
+    assert (
+        "open: REPRODUCED (Holm keeps 1 of 1)" in text
+        and "open: INSIDE THE NOISE (Holm keeps 1 of 2)" in text
+    )
+    assert "Holm keeps 1 of 1" in words["gain"] and "Holm keeps 1 of 2" in words["ranked"]
+    assert not any("Holm" in words[name] for name in ("alike", "falls", "there", "gone", "sum"))
+    # The control is as clear, but it is no member of the family.
+    assert words["gain"].count("holds in the family") == words["ranked"].count("holds in the family") == 1
+    assert text.replace("\n      ", " ").count("holds in the family") == 2
 
 
 def test_holm_stops_at_the_first_that_fails(monkeypatch, book):

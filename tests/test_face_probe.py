@@ -60,6 +60,16 @@ def test_what_a_probe_is_not_given_it_does_not_see(posed):
         assert (same_images, same_points) == (blind == "images", blind == "points"), given
 
 
+def test_the_strong_network_sees_pixels_through_33_layers_and_gets_more_faces(tmp_path):
+    strong = ProbeNet("pixels", strong=True)
+    convolutions = [m for m in strong.pixels.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 33 and convolutions[0].out_channels == 32
+    faces = {
+        job.config["probe"]: job.config["faces"] for job in FACE_PROBE.jobs("synthetic", "cpu", [0], tmp_path)
+    }
+    assert faces["resnet"] == 3 * faces["network"] == 3 * faces["linear"]
+
+
 def test_a_network_learns_posed_states_from_landmarks(posed):
     found = network_probe(posed, "landmarks", 0, passes=25)
     assert found["macro_recall"] > 25 and found["train_macro_recall"] > found["macro_recall"]
@@ -70,7 +80,7 @@ def test_the_sweep_runs_every_arm_once(tmp_path):
     arms = {f"{kind}-{given}-{strength}" for kind in ARMS for given in ARMS[kind] for strength in STRENGTHS}
     jobs = FACE_PROBE.jobs("synthetic", "smoke", [0], tmp_path)
     assert len(jobs) == len(arms) and {job.method for job in jobs} == arms
-    some = ["linear-landmarks-subtle", "network-both-posed"]
+    some = ["linear-landmarks-subtle", "network-both-posed", "resnet-pixels-subtle"]
     sweep(FACE_PROBE, "synthetic", "smoke", seeds=[0], methods=some, workspace=tmp_path / "w", folder=tmp_path,
           accelerator="cpu", tell=False)  # fmt: skip
     assert [entry.method for entry in read("face_probe", tmp_path)] == some

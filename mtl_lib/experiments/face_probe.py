@@ -1,7 +1,7 @@
 """What do pixels and what do landmarks know about a mental state?  Probes on rendered faces, with controls.
 
-A probe is a classifier that is trained on what it is given and on nothing else: a linear one (discriminant analysis) or
-a small network.  It is given pixels, landmarks, both, or, as controls, both with the landmarks of another
+A probe is a classifier that is trained on what it is given and on nothing else: a linear one (discriminant analysis),
+a small network, or a strong one: a ResNet-34 of half the paper's width with three times as many faces.  It is given pixels, landmarks, both, or, as controls, both with the landmarks of another
 picture, and landmarks with permuted labels (chance).  Every probe of a seed sees the same faces and the same
 split by person.  Faces are shown subtly or posed.
 """
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_lib import metrics
+from mtl_lib.backbones import resnet34
 from mtl_lib.devices import peak_memory
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.base import Experiment, Job, Outcome
@@ -37,11 +38,14 @@ STRENGTHS = {"subtle": (0.2, 0.5), "posed": (0.9, 1.1)}
 INPUTS = ("pixels", "landmarks", "both", "shuffled", "chance")
 """``"shuffled"``: both, but the landmarks are another picture's.  ``"chance"``: landmarks, labels permuted."""
 
-ARMS = {"linear": INPUTS, "network": ("pixels", "landmarks", "both")}
+ARMS = {"linear": INPUTS, "network": ("pixels", "landmarks", "both"), "resnet": ("pixels",)}
 """What each kind of probe is given in the experiment; the controls are made with the linear one, which is quick."""
 
 SIZES = {"smoke": (260, 1), "cpu": (4000, 10), "t4": (30_000, 20), "full": (100_000, 30)}
 """Faces, and passes of the network, by budget."""
+
+STRONG_SIZES = {"smoke": (260, 1), "cpu": (12_000, 10), "t4": (60_000, 20), "full": (176_000, 30)}
+"""The same for the strong network; at ``full`` as many faces as the paper had."""
 
 PIXELS = 48
 _BATCH = 64
@@ -157,7 +161,7 @@ def _measures(faces: FaceSet, predicted: Tensor) -> dict[str, float]:
 
 
 class ProbeNet(nn.Module):
-    """A small network: four convolutions for pixels, two layers for landmarks, one layer on what is given.
+    """Four convolutions, or a ResNet-34, for pixels; two layers for landmarks; one layer on what is given.
 
     Parameters
     ----------
@@ -165,26 +169,20 @@ class ProbeNet(nn.Module):
         One of :data:`INPUTS`.
     width : int
         Filters of the first convolution.
+    strong : bool
+        A ResNet-34 sees the pixels, its first convolution twice as wide.
 
     Examples
     --------
     >>> ProbeNet("both")(torch.zeros(2, 1, 48, 48), torch.zeros(2, 136)).shape
     torch.Size([2, 13])
+    >>> [sum(p.numel() for p in ProbeNet("pixels", strong=strong).pixels.parameters()) for strong in (False, True)]
+    [97328, 5297184]
     """
 
-    def __init__(self, given: str, width: int = 16):
+    def __init__(self, given: str, width: int = 16, strong: bool = False):
         super().__init__()
-        layers, inputs = [], 1
-        for filters in (width, 2 * width, 4 * width, 4 * width):
-            layers += [
-                nn.Conv2d(inputs, filters, 3, padding=1, bias=False),
-                nn.BatchNorm2d(filters),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-            inputs = filters
-        side = PIXELS // 16
-        self.pixels = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * side * side, 64), nn.ReLU())
+        self.pixels = _strong_pixels(2 * width) if strong else _small_pixels(width)
         self.points = nn.Sequential(
             nn.Linear(136, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()
         )
@@ -201,12 +199,30 @@ class ProbeNet(nn.Module):
         return self.head(torch.cat(parts, 1))
 
 
+def _small_pixels(width: int) -> nn.Sequential:
+    layers, inputs = [], 1
+    for filters in (width, 2 * width, 4 * width, 4 * width):
+        layers += [
+            nn.Conv2d(inputs, filters, 3, padding=1, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        inputs = filters
+    side = PIXELS // 16
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * side * side, 64), nn.ReLU())
+
+
+def _strong_pixels(width: int) -> nn.Sequential:
+    return nn.Sequential(resnet34(width=width, size=PIXELS), nn.Linear(8 * width, 64), nn.ReLU())
+
+
 def _mirrored_half(images: Tensor, landmarks: Tensor | None, chance: torch.Generator):
     return augment(images, landmarks, chance, rotation=0.0, scale=(1.0, 1.0), shift=0.0, noise=0.0)
 
 
 def network_probe(
-    parts: Sequence[FaceSet], given: str, seed: int, passes: int, device: str = "cpu"
+    parts: Sequence[FaceSet], given: str, seed: int, passes: int, device: str = "cpu", strong: bool = False
 ) -> dict[str, float]:
     """Train :class:`ProbeNet` with Adam; the pass that is best on validation counts.
 
@@ -223,6 +239,8 @@ def network_probe(
     passes : int
         Through the training part.
     device : str
+    strong : bool
+        As in :class:`ProbeNet`.
 
     Returns
     -------
@@ -241,7 +259,7 @@ def network_probe(
     train, validation, test = (_as_given(faces, given, seed, part) for part, faces in enumerate(parts))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = ProbeNet(given).to(device)
+        net = ProbeNet(given, strong=strong).to(device)
     batches = TaskBatches([train], _BATCH, seed, device, _mirrored_half)
     per_pass = -(-len(train) // _BATCH)
     optimiser = torch.optim.Adam(net.parameters())
@@ -286,15 +304,15 @@ def _predict(net: ProbeNet, faces: FaceSet, scaler: LandmarkScaler, device: str)
 
 
 def _jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
-    count, passes = SIZES[budget]
     found = []
     for seed in seeds:
         for strength, intensity in STRENGTHS.items():
             for kind, inputs in ARMS.items():
+                count, passes = (STRONG_SIZES if kind == "resnet" else SIZES)[budget]
                 for given in inputs:
                     config: dict[str, Any] = {
                         "probe": kind, "given": given, "strength": strength, "intensity": list(intensity),
-                        "faces": count, "pixels": PIXELS, "passes": passes if kind == "network" else 0,
+                        "faces": count, "pixels": PIXELS, "passes": 0 if kind == "linear" else passes,
                     }  # fmt: skip
                     name = f"{kind}-{given}-{strength}"
                     found.append(
@@ -313,12 +331,13 @@ def _jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Jo
 def _run(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outcome:
     config = job.config
     on_gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    device = "cuda" if on_gpu and config["probe"] == "network" else "cpu"
+    device = "cuda" if on_gpu and config["probe"] != "linear" else "cpu"
     parts = parts_of(job.seed, config["strength"], config["faces"])
     if config["probe"] == "linear":
         measures = linear_probe(parts, config["given"], job.seed)
     else:
-        measures = network_probe(parts, config["given"], job.seed, config["passes"], device)
+        strong = config["probe"] == "resnet"
+        measures = network_probe(parts, config["given"], job.seed, config["passes"], device, strong)
     words = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     return Outcome(metrics=measures, device=words, memory=peak_memory(torch.device(device)))
 

@@ -160,7 +160,7 @@ def table4_html(rows: Sequence[Row]) -> str:
         text = f"{found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
         return f"<td>{f'<strong>{text}</strong>' if found.clear else text}</td>"
 
-    lines = ['<table class="mtl-results" tabindex="0"><thead><tr>']
+    lines = ['<table class="mtl-results mtl-scrolls" tabindex="0"><thead><tr>']
     lines += [f'<th scope="col">{head}</th>' for head in heads] + ["</tr></thead><tbody>"]
     for row in rows:
         cells = [cell(row.spreads.get(metric), False) for metric in METRICS]
