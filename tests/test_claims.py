@@ -12,7 +12,7 @@ from mtl_lib import cli
 from mtl_lib.errors import DataError
 from mtl_lib.experiments import claims as module
 from mtl_lib.experiments.claims import Contrast, read_claims
-from mtl_lib.experiments.scorecard import summary
+from mtl_lib.experiments.scorecard import claims_text, summary
 from mtl_lib.experiments.scorecard_page import scorecard_html
 from mtl_lib.experiments.verdicts import (
     CHECKED,
