@@ -220,6 +220,7 @@ def data_show(
     faces: int = 40,
     pixels: int = 96,
     seed: int = 0,
+    augmented: bool = False,
 ) -> None:
     """Draw a contact sheet: faces as the networks see them, with landmarks and labels, in one PNG.
 
@@ -246,9 +247,12 @@ def data_show(
         Side of the crops.
     seed
         Which faces.
+    augmented
+        A row for each face: as it is, then mirrored, turned, scaled, shifted, cropped, with noise, and all of it as in
+        training, with the landmarks where the augmentation has put them.
     """
     from mtl_lib.atomic import write_bytes
-    from mtl_lib.faces.sheet import contact_sheet, sheet_png
+    from mtl_lib.faces.sheet import augmentation_sheet, contact_sheet, sheet_png
 
     if set_name is not None:
         source = _needed(folder, "show", set_name)
@@ -285,7 +289,8 @@ def data_show(
         second = out.with_name(f"{out.stem}-landmarks{out.suffix}")
         sheets = {out: sets["expression"], second: sets["landmarks"]}
     for path, drawn in sheets.items():
-        write_bytes(path, sheet_png(contact_sheet(drawn, faces, seed=seed)))
+        draw = augmentation_sheet if augmented else contact_sheet
+        write_bytes(path, sheet_png(draw(drawn, faces, seed=seed)))
         print(f"{path}: {min(faces, len(drawn))} of {drawn}")
 
 

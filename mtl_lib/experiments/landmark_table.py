@@ -60,11 +60,11 @@ def table6_text(entries: Sequence[Entry]) -> str:
     area, failures = values_of(entries, "auc/full"), values_of(entries, "failures/full")
     full = nme["full"]
     lines = [
-        f"{'':12}{'NME, % of the distance between the pupils':^{13 * len(subsets)}}{'full vs single':>24}"
-        f"{'area':>6}{'failed':>7}",
+        f"{'':12}{'NME, % of the distance between the pupils':^{13 * len(subsets)}}{'full vs single':>25}"
+        f"{'area':>5}{'failed':>7}",
         f"{'':12}"
         + "".join(f"{TITLES.get(name, name):>13}" for name in subsets)
-        + f"{'points, interval':>23} {'to 8%':>6}{'%':>7}",
+        + f"{'points, interval':>24} {'to 8%':>5}{'%':>7}",
     ]
     for method in [*ROWS, *(name for name in full if name not in ROWS)]:
         if method not in full:
@@ -73,8 +73,8 @@ def table6_text(entries: Sequence[Entry]) -> str:
         lines.append(
             f"{ROW_NAMES.get(method, method):12}"
             + "".join(cell(nme[name].get(method), 13, 2) for name in subsets)
-            + difference_cell(full[method], base, 24, 2)
-            + f"{sum(area[method].values()) / len(area[method]):6.2f}"
+            + difference_cell(full[method], base, 25, 2)
+            + f"{sum(area[method].values()) / len(area[method]):5.2f}"
             + f"{sum(failures[method].values()) / len(failures[method]):7.1f}"
         )
     lines += [

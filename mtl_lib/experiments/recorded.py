@@ -113,7 +113,7 @@ def difference_cell(
     Examples
     --------
     >>> difference_cell({0: 3.0, 1: 4.1, 2: 5.0}, {0: 2.0, 1: 3.0, 2: 4.0}, 21)
-    '  +1.0* +0.9 to +1.2'
+    '   +1.0* +0.9 to +1.2'
     """
     if not first or not second or not set(first) & set(second):
         return " " * width
