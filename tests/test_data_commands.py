@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from open_copies import make_expressions, make_keypoints
 from PIL import Image
 
 from mtl_lib import cli, data_commands
@@ -217,8 +218,6 @@ def test_a_tier_is_judged_as_its_sets_are(root, toyset, tmp_path, capsys):
 @pytest.fixture
 def open_root(tmp_path, monkeypatch) -> Path:
     """A small copy of the open sets that holds all that is published of them."""
-    from test_faces_open import make_expressions, make_keypoints
-
     folder = tmp_path / "open"
     folder.mkdir()
     make_expressions(folder)
