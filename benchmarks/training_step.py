@@ -5,11 +5,13 @@ Run from the root of the repository::
     python benchmarks/training_step.py            # on a GPU the paper's batch; on a CPU two small ones: ten minutes
     python benchmarks/training_step.py --quick    # a toy network: under a minute
     python benchmarks/training_step.py --record   # also writes data/results/training_step_benchmark.csv
+    python benchmarks/training_step.py --paper-batch    # on a CPU: few arms, two steps each of 256 + 256 pictures
+    python benchmarks/training_step.py --tables step --only LAF "hard after" --compile    # some arms; LAF compiled too
 
 The yardstick is *two plain ResNet-34s*, written as a user would write them: two networks, two heads, two losses, SGD.
 Every other arm is timed in turn with it (one step of the one, one of the other, ...), so that a machine that gets
 slower or faster does so for both; ``ratio`` is the median over these pairs, with half their range beside it.  Seconds and
-parts are those of the arm's best step.  *eager* arms are the plain loop with ``torch.linalg.matrix_norm(..., ord="nuc")``
+parts are those of the arm's best step.  With ``--paper-batch`` all arms take turns, and eight pictures warm up each.  *eager* arms are the plain loop with ``torch.linalg.matrix_norm(..., ord="nuc")``
 of the reshaped stacks added to the loss and left to autograd.
 
 A step falls into five parts: ``data`` (drawing, augmenting and normalising the batches, from pictures kept on the
@@ -23,13 +25,13 @@ All networks start independently: equal ones are the special case in which autog
 import argparse
 import contextlib
 import csv
+import dataclasses
 import datetime
 import functools
 import io
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -44,6 +46,7 @@ from torch import nn
 from mtl_lib import atomic
 from mtl_lib.backbones import resnet34, shareable_layers
 from mtl_lib.config import TrainConfig
+from mtl_lib.devices import peak_memory, start_memory_record
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.loaders import TaskBatches
 from mtl_lib.regularisers import make_regulariser
@@ -71,14 +74,22 @@ PENALTIES = {
 }
 OTHERS = {
     "soft, gamma 0": {"gamma": 0.0},
-    "hard after 14": {"sharing": "hard", "hard_after": 14},
-    "hard after 32": {"sharing": "hard", "hard_after": 32},
+    **{f"hard after {k}": {"sharing": "hard", "hard_after": k} for k in (6, 14, 26, 32)},
     "cross-stitch": {"sharing": "cross_stitch"},
     "factorised, LAF": {"sharing": "factorised"},
     "factorised, TT": {"sharing": "factorised", "factorisation": "tt"},
 }
-WITH_ADA = ("LAF", "Tucker", "TT", "norm-only", "deviation", "hard after 14", "cross-stitch")
+WITH_ADA = (
+    "LAF",
+    "Tucker",
+    "TT",
+    "norm-only",
+    "deviation",
+    *(f"hard after {k}" for k in (6, 14, 26, 32)),
+    "cross-stitch",
+)
 EAGER = ("laf", "tucker", "tt")
+PAPER_ARMS = ("single task", "soft, gamma 0", "LAF", "LAF + ADA")
 
 
 def toy_sets(tasks: int, pixels: int, count: int) -> list[FaceSet]:
@@ -151,11 +162,13 @@ class LibraryArm:
 
     def __init__(self, setting: Setting, **changes):
         self.setting = setting
-        values = {"ada": 0.0, "gamma": 1e-3, "init": "independent", **changes}
+        values = {"ada": 0.0, "gamma": 1e-3, "init": "independent", "compile": False, **changes}
         self.config = TrainConfig.from_dict({**setting.config.to_dict(), **values})
         self.networks = Networks(self.config, setting.tasks).to(setting.device).train()
         self.optimiser = torch.optim.SGD(self.networks.parameters(), lr=1e-4, momentum=0.9)
         self.regulariser = make_regulariser(self.config, self.networks.net.stacks())
+        if self.config.compile:
+            self.networks.net.trunk.compile()
 
     def step(self, number: int, clock: Clock) -> None:
         setting = self.setting
@@ -254,6 +267,8 @@ def arms(setting: Setting, eager: tuple[str, ...]) -> dict[str, Callable]:
         found[name] = lambda c=changes: LibraryArm(setting, **c)
         if name in WITH_ADA:
             found[f"{name} + ADA"] = lambda c=changes: LibraryArm(setting, **c, ada=0.1)
+    if setting.config.compile:
+        found["LAF, compiled"] = lambda: LibraryArm(setting, compile=True)
     for kind in eager:
         found[f"eager {kind}"] = lambda k=kind: PlainArm(setting, eager=k)
         found[f"eager {kind} + ADA"] = lambda k=kind: PlainArm(setting, eager=k, ada=True)
@@ -305,38 +320,124 @@ def host_waits(arm) -> int:
     return sum("synchronizing" in str(w.message) for w in caught)
 
 
-def step_table(setting: Setting, eager: tuple[str, ...], repeats: int, only: str, rows: list[dict]) -> None:
-    """Print and keep the step time of every arm."""
-    config = setting.config
-    batch = " + ".join([str(config.batch_size)] * setting.count)
-    print(f"\nOne step, width {config.width}, batch {batch}, {setting.precision}, {setting.device}")
+def head(setting: Setting) -> None:
+    """Print what is timed, and the names of the columns."""
+    batch = " + ".join([str(setting.config.batch_size)] * setting.count)
+    print(f"\nOne step, width {setting.config.width}, batch {batch}, {setting.precision}, {setting.device}")
     print(f"{'':24}{'seconds':>9}{'ratio':>8}{'':9}" + "".join(f"{part:>11}" for part in PARTS))
+
+
+def told(
+    name: str, setting: Setting, parts: dict[str, float], spent: float, ratios: list[float], syncs=""
+) -> dict:
+    """Print an arm's line, and return its row."""
+    whole = sum(parts.values())
+    ratio, spread = statistics.median(ratios), (max(ratios) - min(ratios)) / 2
+    shares = "".join(f"{parts[part] / whole:>11.1%}" for part in PARTS)
+    waits = f"   {syncs} waits for the GPU" if syncs != "" else ""
+    print(f"{name:24}{spent:9.4f}{ratio:8.3f} +-{spread:6.3f}{shares}{waits}", flush=True)
+    return {"table": "step", "arm": name, "tasks": setting.count, "width": setting.config.width,
+            "batch": setting.config.batch_size, "precision": setting.precision,
+            **{part: f"{parts[part]:.4g}" for part in PARTS}, "seconds": f"{spent:.4g}", "ratio": f"{ratio:.4g}",
+            "spread": f"{spread:.2g}", "repeats": len(ratios), "share": f"{parts['penalty'] / whole:.4g}",
+            "syncs": syncs}  # fmt: skip
+
+
+def step_table(
+    setting: Setting, eager: tuple[str, ...], repeats: int, only: list[str], rows: list[dict]
+) -> None:
+    """Print and keep the step time of every arm."""
+    head(setting)
     torch.manual_seed(0)
     yardstick = PlainArm(setting)
     found = {YARDSTICK: lambda: PlainArm(setting), **arms(setting, eager)}
     ratios, shares, noise = {}, {}, 0.0
     for name, make in found.items():
-        if only not in name:
+        if only and not any(part in name for part in only):
             continue
         torch.manual_seed(0)
+        began = os.times()
         arm = make()
+        if "compiled" in name:
+            rows.append(first_step(name, setting, arm, began))
         parts, spent, pairs = timed_pair(arm, yardstick, setting.device, repeats)
         syncs = host_waits(arm) if setting.device != "cpu" else ""
         del arm
-        whole = sum(parts.values())
-        ratios[name], shares[name] = statistics.median(pairs), parts["penalty"] / whole
-        spread = (max(pairs) - min(pairs)) / 2
-        noise = max(noise, spread / ratios[name])
-        told = "".join(f"{parts[part] / whole:>11.1%}" for part in PARTS)
-        waits = f"   {syncs} waits for the GPU" if syncs != "" else ""
-        print(f"{name:24}{spent:9.4f}{ratios[name]:8.3f} +-{spread:6.3f}{told}{waits}", flush=True)
-        rows.append({"table": "step", "arm": name, "tasks": setting.count, "width": config.width,
-                     "batch": config.batch_size, "precision": setting.precision,
-                     **{part: f"{parts[part]:.4g}" for part in PARTS}, "seconds": f"{spent:.4g}",
-                     "ratio": f"{ratios[name]:.4g}", "spread": f"{spread:.2g}", "repeats": len(pairs), "share": f"{shares[name]:.4g}", "syncs": syncs})  # fmt: skip
+        rows.append(told(name, setting, parts, spent, pairs, syncs))
+        ratios[name], shares[name] = statistics.median(pairs), parts["penalty"] / sum(parts.values())
+        noise = max(noise, (max(pairs) - min(pairs)) / 2 / ratios[name])
     if ratios:
         print(f"  +- is half the range of {repeats} pairs of steps; at most {noise:.0%} of a ratio")
     judge(ratios, shares, setting.device)
+
+
+def first_step(name: str, setting: Setting, arm, began) -> dict:
+    """Take an arm's first step, in which it is compiled; a row with the seconds of processors since ``began``."""
+    arm.step(0, Clock(setting.device))
+    now = os.times()  # the compiler's own processes included
+    spent = sum(now[:4]) - sum(began[:4])
+    print(
+        f"{name}: {spent:.0f} s of processor time, {now.elapsed - began.elapsed:.0f} s by the clock, with the first step"
+    )
+    return {"table": "first step", "arm": name, "tasks": setting.count, "width": setting.config.width,
+            "batch": setting.config.batch_size, "precision": setting.precision, "seconds": f"{spent:.4g}"}  # fmt: skip
+
+
+def paper_batch(
+    device: str, precision: str, repeats: int, warm: int, base: TrainConfig, keep: Callable
+) -> list[dict]:
+    """Time the arms of ``PAPER_ARMS`` in turn, few steps of each, and the memory of the first.
+
+    Parameters
+    ----------
+    device, precision
+        As everywhere.
+    repeats : int
+        Steps of every arm.
+    warm : int
+        Pictures per task of the step that warms up.
+    base : TrainConfig
+        The paper's batch and width.
+    keep : callable
+        Called with the rows after every round, so that an interruption loses no more than one.
+    """
+    setting = Setting(base, 2, device, precision)
+    small = Setting(TrainConfig.from_dict({**base.to_dict(), "batch_size": warm}), 2, device, precision)
+    found = {YARDSTICK: lambda: PlainArm(setting), **arms(setting, ())}
+    made = {}
+    for name in (YARDSTICK, *PAPER_ARMS):
+        torch.manual_seed(0)
+        made[name] = found[name]()
+        made[name].setting = small
+        made[name].step(0, Clock(device))
+        made[name].setting = setting
+    clock, seen, rows, memory = Clock(device), {name: [] for name in made}, [], []
+    for number in range(repeats):
+        head(setting)
+        rows = list(memory)
+        for name, arm in made.items():
+            held = start_memory_record(torch.device(device))
+            arm.step(number, clock)
+            seen[name].append((clock.total(), clock.parts))
+            if not memory:  # the very first: later ones use again what it has freed
+                grown = peak_memory(torch.device(device)) - held
+                memory.append(memory_of_a_step(base, precision, grown))
+                rows = list(memory)
+            pairs = [mine[0] / its[0] for mine, its in zip(seen[name], seen[YARDSTICK], strict=True)]
+            spent, parts = min(seen[name], key=lambda each: each[0])
+            rows.append(told(name, setting, parts, spent, pairs))
+        keep(rows)
+    return rows
+
+
+def memory_of_a_step(config: TrainConfig, precision: str, grown: float) -> dict:
+    """Compare the MiB by which a step of two plain networks has grown with what the formula says of it."""
+    parts = memory_rows(config, config.batch_size, precision != "fp32")["two plain networks, or LAF"]
+    computed = parts["activations"] + parts["in flight"]
+    print(f"memory: a step grows by {grown:.0f} MiB, computed {computed:.0f}; ratio {grown / computed:.2f}")
+    return {"table": "memory check", "arm": "two plain networks, or LAF", "tasks": 2, "width": config.width,
+            "batch": config.batch_size, "precision": precision, "megabytes": f"{grown:.1f}",
+            "ratio": f"{grown / computed:.3f}"}  # fmt: skip
 
 
 def judge(ratios: dict[str, float], shares: dict[str, float], device: str) -> None:
@@ -486,7 +587,9 @@ def probe(batch: int) -> None:
     arm = LibraryArm(setting)
     for number in range(2):
         arm.step(number, Clock("cpu"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(
+        peak_memory(torch.device("cpu"))
+    )  # not ru_maxrss, which on Linux a process inherits from its parent
 
 
 # --- The rest.
@@ -502,17 +605,22 @@ def machine(device: str) -> str:
     return f"one thread of a {cores}-core {platform.machine().replace('_', '-')} CPU{busy}"
 
 
-def record(rows: list[dict], where: str) -> None:
-    """Write the rows with versions and date, the whole file or nothing; rows of other tables and settings stay."""
+def record(rows: list[dict], where: str, some: bool = False) -> None:
+    """Write the rows with versions and date, the whole file or nothing; rows of other tables and settings stay.
+
+    With ``some`` those of other arms stay too.
+    """
 
     def key(row: dict) -> tuple[str, ...]:
         return row["table"], str(row["width"]), str(row["batch"]), row["precision"]
 
-    done = {key(row) for row in rows}
+    def old(row: dict) -> bool:
+        return any(key(row) == key(new) and (not some or row["arm"] == new["arm"]) for new in rows)
+
     kept = []
     if RESULTS.exists():
         with RESULTS.open(encoding="utf-8", newline="") as file:
-            kept = [r for r in csv.DictReader(file) if key(r) not in done]
+            kept = [row for row in csv.DictReader(file) if not old(row)]
     common = {"torch": torch.__version__, "machine": where, "date": datetime.date.today().isoformat()}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS.split(), lineterminator="\n")
@@ -526,7 +634,17 @@ def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a toy network, one table each")
-    parser.add_argument("--only", default="", help="arms whose name contains this, such as LAF")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="arms whose name contains one of these, such as LAF"
+    )
+    parser.add_argument("--width", type=int, help="on a CPU: 16 or 64 alone")
+    parser.add_argument(
+        "--compile", action="store_true", help="also LAF with compiled networks: some minutes"
+    )
+    parser.add_argument(
+        "--paper-batch", action="store_true",
+        help="on a CPU, too: the paper's batch and width, few arms, nothing else (half a minute a step of one core)",
+    )  # fmt: skip
     parser.add_argument(
         "--tables", nargs="+", default=["step", "growth", "memory"], choices=["step", "growth", "memory"]
     )
@@ -563,17 +681,24 @@ def main() -> None:
         settings = [(TrainConfig(width=64, batch_size=256, hard_after=32), EAGER)]
         growth = TrainConfig(width=64, batch_size=128), [2, 3, 5], [16, 32, 64]
     rows: list[dict] = []
+    if arguments.paper_batch:
+        full = TrainConfig(width=64, batch_size=256, hard_after=32)
+        keep = functools.partial(record, where=where, some=True) if arguments.record else lambda rows: None
+        paper_batch(device, precision, min(repeats, 2), 8, full, keep)
+        return
+    if arguments.width:
+        settings = [(config, eager) for config, eager in settings if config.width == arguments.width]
     for config, eager in settings if "step" in arguments.tables else ():
-        setting = Setting(config, 2, device, precision)
+        setting = Setting(dataclasses.replace(config, compile=arguments.compile), 2, device, precision)
         step_table(setting, eager, repeats, arguments.only, rows)
         if arguments.record:  # as it comes: an interruption loses nothing
-            record(rows, where)
+            record(rows, where, some=bool(arguments.only))
     if "growth" in arguments.tables:
         growth_table(*growth, device, repeats, precision, rows)
     if "memory" in arguments.tables:
         memory_table(rows, not arguments.quick)
     if arguments.record:
-        record(rows, where)
+        record(rows, where, some=bool(arguments.only))
 
 
 if __name__ == "__main__":
