@@ -24,11 +24,6 @@ every unfolding and U V^T.
 """
 
 import argparse
-import csv
-import datetime
-import io
-import os
-import platform
 import time
 import warnings
 from collections import Counter
@@ -36,14 +31,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import machine, synchronisations, write_rows
+from norm_ways import KINDS, resnet34_shapes, stack_of, unfoldings, ways
 
-from mtl_lib import atomic
-from mtl_lib.polar import METHODS
 from mtl_lib.randomized import TruncationWarning
-from mtl_lib.trace_norm import TraceNormPenalty
-from mtl_lib.unfold import fold, paper_order, torch_order, tt_fold, tt_unfold, unfold
+from mtl_lib.unfold import paper_order
 
-KINDS = ("laf", "tucker", "tt")
 TARGET_ACCURACY = {"auto": 1e-6, "gram": 1e-6, "one by one": 1e-6, "fast": 1e-5}
 TARGET_TIME = {
     ("laf", "auto"): 0.25,
@@ -65,145 +58,12 @@ RESULTS = Path("data/results/trace_norm_benchmark.csv")
 COLUMNS = (
     "table kind tasks method case layers value_error overshoot gap seconds ratio syncs torch machine date"
 )
+KEY = ("table", "kind", "tasks")
 
 
-def resnet34_shapes(widest: int = 512) -> list[tuple[int, int, int, int]]:
-    """The kernels of the stem and of the 32 convolutions in blocks, up to a width."""
-    shapes = [(64, 3, 7, 7)]
-    before = 64
-    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
-        for block in range(blocks):
-            shapes += [(width, before if block == 0 else width, 3, 3), (width, width, 3, 3)]
-        before = width
-    return [shape for shape in shapes if shape[0] <= widest]
-
-
-def stack_of(
-    shape: tuple[int, ...], tasks: int, likeness: str, seed: int, device: str = "cpu"
-) -> list[torch.nn.Parameter]:
-    """T tasks' kernels at He initialisation: independent, or nearly equal, or nearly proportional."""
-    generator = torch.Generator().manual_seed(seed)
-    spread = (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
-    base = spread * torch.randn(shape, generator=generator)
-    if (
-        likeness == "power law"
-    ):  # singular values of the filters that fall by the number of filters, as trained ones do
-        turn = torch.linalg.qr(torch.randn(shape[0], shape[0], generator=generator))[0]
-        falling = turn / torch.arange(1, shape[0] + 1)
-    tensors = []
-    for task in range(tasks):
-        noise = spread * torch.randn(shape, generator=generator)
-        if likeness == "random":
-            tensors.append(noise)
-        elif likeness == "power law":
-            tensors.append((falling @ noise.flatten(1)).view(shape))
-        elif likeness == "equal":
-            tensors.append(base.clone())
-        elif likeness.startswith("near"):
-            tensors.append(base + float(likeness.split()[1]) * noise)
-        elif likeness.startswith("proportional"):
-            tensors.append((1 + task) * base + float(likeness.split()[1]) * noise)
-        elif likeness == "zero":
-            tensors.append(torch.zeros(shape))
-        else:  # "scale 1e-15"
-            tensors.append(float(likeness.split()[1]) * (base + 1e-4 * noise))
-    stack = [torch.nn.Parameter(tensor.to(device)) for tensor in tensors]
-    for tensor in stack:
-        tensor.grad = torch.zeros_like(tensor)
-    return stack
-
-
-# --- What is compared.  Every way takes layers and weights, adds to .grad and returns the value.
-
-
-def unfoldings(x: torch.Tensor, kind: str) -> list[tuple[torch.Tensor, Callable]]:
-    """The matrices of a kind, and how to fold each back."""
-    n, shape = x.ndim, x.shape
-    if kind == "tt":
-        return [(tt_unfold(x, k), lambda m, k=k: tt_fold(m, k, shape)) for k in range(1, n)]
-    modes = [n - 1] if kind == "laf" else range(n)
-    return [(unfold(x, i), lambda m, i=i: fold(m, i, shape)) for i in modes]
-
-
-def by_decomposition(decompose: Callable) -> Callable:
-    """The way that one writes first: stack, unfold, decompose, fold back."""
-
-    @torch.no_grad()
-    def run(layers, kind, weights=None):
-        total = 0.0
-        for tensors in layers:
-            terms = unfoldings(paper_order(torch.stack([t.detach() for t in tensors])), kind)
-            for weight, (matrix, back) in zip(weights or [1.0] * len(terms), terms, strict=True):
-                if not weight:
-                    continue
-                u, s, v = decompose(matrix)
-                total = total + weight * s.sum()
-                for tensor, part in zip(tensors, torch_order(back(u @ v)), strict=True):
-                    tensor.grad.add_(part, alpha=weight)
-        return total
-
-    return run
-
-
-def lowrank(matrix: torch.Tensor):
-    """At most 32 singular values, as one does where an unfolding has hundreds."""
-    u, s, v = torch.svd_lowrank(matrix, q=min(32, *matrix.shape))
-    return u, s, v.T
-
-
-def autograd(layers, kind, weights=None):
-    """What PyTorch offers."""
-    total = 0.0
-    for tensors in layers:
-        terms = unfoldings(paper_order(torch.stack(list(tensors))), kind)
-        for weight, (matrix, _) in zip(weights or [1.0] * len(terms), terms, strict=True):
-            total = total + weight * torch.linalg.matrix_norm(matrix, ord="nuc")
-    total.backward()
-    return total.detach()
-
-
-def library(method: str, precision: str = "accurate") -> Callable:
-    """The penalty of the package."""
-
-    def run(layers, kind, weights=None):
-        penalty = TraceNormPenalty(kind, 1.0, weights, method, precision)
-        return penalty.add_gradient_({str(i): tensors for i, tensors in enumerate(layers)})
-
-    return run
-
-
-def one_by_one(layers, kind, weights=None):
-    """The package's route without joint Gram matrices: every unfolding by itself."""
-    from mtl_lib.unfolded_norms import weighted_terms, weights_for
-
-    total = 0.0
-    for tensors in layers:
-        stack = paper_order(torch.stack([t.detach() for t in tensors]))
-        chosen = weights_for(kind, stack.ndim, weights)
-        values, gradient = weighted_terms(stack, kind, chosen, "gram", "minimum", True)
-        for tensor, part in zip(tensors, torch_order(gradient), strict=True):
-            tensor.grad.add_(part)
-        total = total + (values * values.new_tensor(chosen)).sum()
-    return total
-
-
-def ways(kind: str) -> dict[str, Callable]:
-    """Everything that is compared for a kind, the reference of the times first."""
-    found = {
-        "torch svd": by_decomposition(lambda m: torch.linalg.svd(m, full_matrices=False)),
-        "torch autograd": autograd,
-        "svd_lowrank": by_decomposition(lowrank),
-        "auto": library("auto"),
-        "fast": library("auto", "fast"),
-    }
-    if kind == "laf":
-        found["gram"] = library("gram")
-    else:
-        found["one by one"] = one_by_one
-    for method in METHODS:  # ways that iterate
-        if method not in ("auto", "svd", "gram", "closed"):
-            found[method] = library(method)
-    return found
+def in_order(row: dict) -> tuple:
+    """Where a row stands in the file of results."""
+    return row["table"], KINDS.index(row["kind"]), int(row["tasks"])
 
 
 # --- Accuracy.
@@ -315,18 +175,6 @@ def seconds(function: Callable, repeats: int, device: str = "cpu") -> float:
     return best
 
 
-def synchronisations(function: Callable) -> int:
-    """How often the host waits for the GPU."""
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            function()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing" in str(w.message) for w in caught)
-
-
 def time_table(
     kind: str, tasks: int, widest: int, repeats: int, complete: bool, device: str, rows: list[dict]
 ) -> None:
@@ -383,33 +231,6 @@ def growth(rows: list[dict], kinds: list[str]) -> None:
             print(f"{kind:8}" + "".join(f"  T={t}: {s / first:.2f}" for t, s in sorted(found.items())))
 
 
-def machine(device: str) -> str:
-    """The device, in words."""
-    if device != "cpu":
-        return torch.cuda.get_device_name()
-    cores = os.cpu_count() or 1
-    load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
-    busy = f", busy with other work ({load:.0f} processes per core)" if load > 1.5 else ""
-    return f"one thread of a {cores}-core {platform.machine().replace('_', '-')} CPU{busy}"
-
-
-def record(rows: list[dict], where: str) -> None:
-    """Write the rows with versions and date, the whole file or nothing; rows of other kinds and tasks are kept."""
-    done = {(row["table"], row["kind"], str(row["tasks"])) for row in rows}
-    kept = []
-    if RESULTS.exists():
-        with RESULTS.open(encoding="utf-8", newline="") as file:
-            kept = [r for r in csv.DictReader(file) if (r["table"], r["kind"], r["tasks"]) not in done]
-    common = {"torch": torch.__version__, "machine": where, "date": datetime.date.today().isoformat()}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS.split(), lineterminator="\n")
-    writer.writeheader()
-    new = [{**row, **common} for row in rows]
-    writer.writerows(sorted(kept + new, key=lambda r: (r["table"], KINDS.index(r["kind"]), int(r["tasks"]))))
-    atomic.write_text(RESULTS, text.getvalue())
-    print(f"written: {RESULTS}", flush=True)
-
-
 def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -442,7 +263,7 @@ def main() -> None:
             if arguments.only != "accuracy":
                 time_table(kind, count, widest, arguments.repeats, arguments.complete, arguments.device, rows)
             if arguments.record:  # as it comes: an interruption loses nothing
-                record(rows, where)
+                write_rows(RESULTS, COLUMNS, rows, KEY, where, in_order)
     if arguments.only != "time":
         listed = ", ".join(f"{name} {target:.0e}" for name, target in TARGET_ACCURACY.items())
         print(f"\naccuracy targets: {listed}; '!' marks a miss; the others are shown for comparison")

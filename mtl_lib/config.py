@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mtl_lib.budget import BUDGETS
+from mtl_lib.config_rules import TASKS, check_settings
 from mtl_lib.errors import CheckpointError, ConfigError
-
-TASKS = ("expression", "landmarks")
-"""The tasks that can be trained, together or alone."""
 
 WITHOUT_EFFECT = ("log_every", "save_every")
 """Settings that do not change a run's result; they may differ when it is resumed."""
@@ -31,7 +29,7 @@ class TrainConfig:
     tier : str
         Data: "synthetic", "open" or "paper".
     tasks : tuple of str
-        Names from :data:`TASKS`, each with a network of its own.  One name: a single-task network.
+        "expression", "landmarks" or both, each with a network of its own.  One name: a single-task network.
     pixels : int
         Side of the pictures (paper: 96).
     faces : int, optional
@@ -237,50 +235,7 @@ class TrainConfig:
             options = getattr(field.type, "__args__", ()) if "Literal" in str(field.type) else ()
             if options and value not in options:
                 raise ConfigError(f"{field.name} is {value!r}; it must be one of {', '.join(options)}")
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks) or set(self.tasks) - set(TASKS):
-            raise ConfigError(f"tasks is {self.tasks}; name one or more of {', '.join(TASKS)}, each once")
-        if len(self.fractions) != 3 or min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ConfigError(
-                f"fractions is {self.fractions}; three positive shares that sum to 1 are needed"
-            )
-        lowest = {
-            **dict.fromkeys(("pixels", "width", "steps", "batch_size", "ada_inner_steps"), 1),
-            **dict.fromkeys(("log_every", "validate_every", "save_every"), 1),
-            **dict.fromkeys(("gamma", "ada", "expression_weight", "landmark_weight", "weight_decay"), 0),
-            **dict.fromkeys(("lr", "ada_lr", "momentum", "seed", "split_seed", "data_seed"), 0),
-            "accumulate": 1,
-            **dict.fromkeys(("warmup", "patience"), 0),
-            **dict.fromkeys(
-                ("gamma_end", "hard_after", "stitch_start", "stitch_rate", "factor_tolerance"), 0
-            ),
-        }
-        for name, low in lowest.items():
-            if not low <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least {low}")
-        for name in ("faces", "per_class", "landmark_faces"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1, or left out")
-        if self.batch_size % self.accumulate:
-            raise ConfigError(
-                f"batch_size is {self.batch_size}, which does not fall into {self.accumulate} equal micro-batches"
-            )
-        if self.gamma_schedule == "exponential" and not min(self.gamma, self.gamma_end) > 0:
-            raise ConfigError(
-                f"gamma goes from {self.gamma} to {self.gamma_end}; an exponential schedule needs both above 0"
-            )
-        if self.penalty_step == "proximal" and self.sharing == "soft" and self.norm in ("tucker", "tt"):
-            raise ConfigError(
-                f"penalty_step is 'proximal' and norm is {self.norm!r}: a sum of several trace norms has no"
-                " proximal step; use 'subgradient', or the norm 'laf'"
-            )
-        if self.pinned and self.sharing == "factorised":
-            raise ConfigError("pinned is set, but factorised weights are products and have no norm to pin")
-        if not self.clip > 0:
-            raise ConfigError(f"clip is {self.clip}; it must be above 0 (inf: no clipping)")
-        if self.pixels < 32:
-            raise ConfigError(
-                f"pixels is {self.pixels}; ResNet halves the picture five times: at least 32 pixels"
-            )
+        check_settings(self)
 
     @classmethod
     def for_budget(cls, budget: str, **overrides: Any) -> "TrainConfig":
@@ -290,7 +245,7 @@ class TrainConfig:
         budget    what                                         cost
         ========= ============================================ =========================================
         ``smoke`` a toy network, 12 steps                      seconds
-        ``cpu``   width 16, 2500 steps of 32 + 32 pictures     about ten minutes on two cores
+        ``cpu``   width 16, 2500 steps of 32 + 32 pictures     a quarter of an hour on one thread
         ``t4``    width 64, 6000 steps of 128 + 128, fp16      not measured
         ``full``  width 64, 20000 steps of 256 + 256, lr 0.01  not measured; the paper's batch and rate
         ========= ============================================ =========================================

@@ -1,6 +1,7 @@
 """The gallery's pictures: a recorded mistake beside its healthy twin, from the curves that lie beside the ledger."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from mtl_lib.experiments.failures import HEALTHY, failure_of
 from mtl_lib.experiments.recorded import file_of
 from mtl_lib.ledger import Entry
 from mtl_lib.plots import BLUE, GREEN, GREY, INK, SKY, VERMILLION
+
+WIDTH = 44
+"""Characters of a line that a telephone shows without scrolling."""
 
 CHANCE_LOSS = math.log(13)
 """Cross-entropy of an answer that gives all 13 states the same probability."""
@@ -144,6 +148,12 @@ def twins(entries: Sequence[Entry], name: str) -> dict[str, list[Entry]]:
     ------
     DataError
         If one of the two is not recorded.
+
+    Examples
+    --------
+    >>> from mtl_lib.ledger import read
+    >>> list(twins(read("failures", tier="synthetic", budget="cpu"), "reversed_sign"))
+    ['reversed_sign', 'reversed_sign.healthy']
     """
     found = {
         method: sorted((e for e in entries if e.method == method), key=lambda e: e.seed)
@@ -173,7 +183,8 @@ def draw_twins(entries: Sequence[Entry], name: str, folder: Path | None = None) 
     """
     failure_of(name)  # a name that is none is refused by its own message
     picture = PICTURES[name]
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 2.6), sharey=True)
+    # So narrow that a telephone shows both panels: beside one another is what they are for.
+    fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), sharey=True)
     for ax, runs, title in zip(
         axes, twins(entries, name).values(), ("the mistake", "its healthy twin"), strict=True
     ):
@@ -204,7 +215,9 @@ def draw_twins(entries: Sequence[Entry], name: str, folder: Path | None = None) 
             ax.minorticks_off()
         ax.set(title=title, xlabel=picture.x, ylim=picture.limits)
     axes[0].set_ylabel(picture.y)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(picture.lines) + 1)
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = len(labels) if sum(map(len, labels)) < 40 else 2
+    fig.legend(handles, labels, loc="outside lower center", ncols=columns)
     return fig
 
 
@@ -217,10 +230,24 @@ def twins_text(entries: Sequence[Entry], name: str) -> str:
         Of the experiment ``failures``, one tier and budget.
     name : str
         One of :data:`mtl_lib.experiments.failures.FAILURES`.
+
+    Raises
+    ------
+    DataError
+        If the mistake or its twin is not recorded.
+
+    Examples
+    --------
+    >>> from mtl_lib.ledger import read
+    >>> print(twins_text(read("failures", tier="synthetic", budget="cpu"), "rank_one_opposite").splitlines()[0])
+    detected if some layer has a cosine below -0.9
     """
     failure, _ = failure_of(name)
     both = twins(entries, name)
-    lines = [f"detected if {failure.rule}", f"{'mean over seeds':18}{'mistake':>10}{'twin':>10}"]
+    lines = [
+        *textwrap.wrap(f"detected if {failure.rule}", WIDTH, subsequent_indent="  "),
+        f"{'mean over seeds':18}{'mistake':>10}{'twin':>10}",
+    ]
     for number in failure.shown:
         cells = (np.mean([run.metrics[number] for run in runs]) for runs in both.values())
         lines.append(f"{number:18}" + "".join(f"{value:10.2f}" for value in cells))

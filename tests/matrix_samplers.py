@@ -6,6 +6,14 @@ import hypothesis.strategies as st
 import torch
 from torch import Tensor
 
+ALLOWED = 1e-6
+"""The defects that a method may have in float32."""
+
+
+def randn(*shape: int, seed: int = 0, dtype=torch.float32) -> Tensor:
+    """Normal random numbers of a seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
 
 def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Random orthonormal columns, float64; rows at least columns."""

@@ -1,24 +1,18 @@
 """The paper's claims are judged by the ledger alone: another line is another verdict."""
 
-import csv
-import pkgutil
 import re
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mtl_lib import cli
-from mtl_lib.config import TrainConfig
 from mtl_lib.errors import DataError
 from mtl_lib.experiments import claims as module
-from mtl_lib.experiments.base import Experiment
-from mtl_lib.experiments.claims import Contrast, read_claims, unknown_names
-from mtl_lib.experiments.registry import EXPERIMENTS
-from mtl_lib.experiments.scorecard import claims_text, summary
+from mtl_lib.experiments.claims import Contrast, read_claims
+from mtl_lib.experiments.scorecard import summary
 from mtl_lib.experiments.scorecard_page import scorecard_html
 from mtl_lib.experiments.verdicts import (
     CHECKED,
@@ -37,9 +31,7 @@ from mtl_lib.experiments.verdicts import (
     recorded_runs,
     verdicts,
 )
-from mtl_lib.ledger import Entry, change, default_folder, read, record
-
-PAPER = Path(__file__).parents[1] / "data" / "paper"
+from mtl_lib.ledger import Entry, change, record
 
 NOISE_OF_SEEDS = (-0.4, 0.3, 0.1, -0.2, 0.2)
 
@@ -218,7 +210,31 @@ def test_chance_is_counted_over_different_contrasts(book):
     put(book, "hard3", 50.0)
     judged, expected, together = by_chance(verdicts("open", book))
     assert (judged, together) == (3, 1) and expected == pytest.approx(0.15)
-    assert "3 contrasts judged" in summary(verdicts("open", book))
+    said = " ".join(summary(verdicts("open", book)).split())
+    assert "family: 3 contrasts for more or less" in said and "Held to all together 1 holds." in said
+
+
+def test_what_holds_in_the_family_is_marked_at_its_claim_and_nowhere_else(book):
+    put(book, "single", 50.0)
+    put(book, "laf", 60.0)
+    put(book, "norm_only", 40.0)
+    put(book, "hard1", 50.0)
+    put(book, "hard2", 30.0)
+    put(book, "hard3", 30.0)
+    found = verdicts("open", book)
+    assert {str(each.contrast) for each in held_together(found)} == {
+        "demo accuracy: laf > single", "demo accuracy: hard1 > hard2",
+    }  # fmt: skip
+    text, words = claims_text({"open": found}, details=True), page(book).words
+    assert (
+        "open: REPRODUCED (Holm keeps 1 of 1)" in text
+        and "open: INSIDE THE NOISE (Holm keeps 1 of 2)" in text
+    )
+    assert "Holm keeps 1 of 1" in words["gain"] and "Holm keeps 1 of 2" in words["ranked"]
+    assert not any("Holm" in words[name] for name in ("alike", "falls", "there", "gone", "sum"))
+    # The control is as clear, but it is no member of the family.
+    assert words["gain"].count("holds in the family") == words["ranked"].count("holds in the family") == 1
+    assert text.replace("\n      ", " ").count("holds in the family") == 2
 
 
 def test_holm_stops_at_the_first_that_fails(monkeypatch, book):
@@ -358,113 +374,3 @@ def test_a_damaged_file_is_refused_by_name(book, old, new, message):
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         read_claims()
     assert "claims.toml" in str(caught.value)
-
-
-# ---- the book's own claims
-
-
-def methods_of(experiment: Experiment, folder: Path) -> set[str]:
-    """All methods of an experiment on all tiers, with searches made up that it builds on."""
-    made_up = dict.fromkeys(("validation_score", "validation_macro_recall", "validation_nme"), 1.0)
-    methods = set()
-    for tier in set(experiment.tiers) & {"synthetic", "open"}:
-        for name in experiment.needs:
-            found = [
-                Entry(
-                    experiment=name, method=job.method, seed=job.seed, tier=tier, budget="smoke", metrics=made_up,
-                    config=dict(job.config), device="CPU", seconds=1.0, memory=1.0, code="0",
-                )
-                for job in EXPERIMENTS[name].jobs(tier, "smoke", EXPERIMENTS[name].seeds["smoke"], folder)
-            ]  # fmt: skip
-            change(name, lambda _, found=found: found, folder)
-        methods |= {job.method for job in experiment.jobs(tier, "smoke", experiment.seeds["smoke"], folder)}
-    return methods
-
-
-def test_every_method_and_metric_that_a_claim_names_exists(tmp_path):
-    claims = read_claims()
-    used = {test.experiment for claim in claims for test in (*claim.tests, *claim.control)}
-    methods = {name: methods_of(EXPERIMENTS[name], tmp_path) for name in used if name in EXPERIMENTS}
-    metrics: dict[str, dict[str, set[str]]] = {}
-    tiers = set()
-    for name in methods:
-        for one in read(name, default_folder()):
-            metrics.setdefault(name, {}).setdefault(one.method, set()).update(one.metrics)
-            tiers.add(one.tier)
-    assert "table4" in methods
-    assert not unknown_names(claims, methods, {})
-    # Subsets of 300-W are measured where 300-W is, and not on a tier whose runs are in the book.
-    assert not unknown_names([c for c in claims if not c.tiers or tiers & set(c.tiers)], {}, metrics)
-
-
-AMBIGUITIES = Path(__file__).parents[1] / "docs" / "ambiguities.md"
-
-
-def test_the_sensitivities_of_open_points_name_methods_that_exist(tmp_path):
-    """A mark that may be absent would otherwise hide a typing error for ever."""
-    marks = re.findall(
-        r"<!-- ledger (\S+) (\S+) method=(\S+) minus=(\S+) ", AMBIGUITIES.read_text(encoding="utf-8")
-    )
-    assert len(marks) > 20
-    methods = {name: methods_of(EXPERIMENTS[name], tmp_path) for name, *_ in marks if name in EXPERIMENTS}
-    wrong = [mark for mark in marks if mark[0] in methods and not {mark[2], mark[3]} <= methods[mark[0]]]
-    assert not wrong and "table4" in methods
-
-
-def test_open_points_are_numbered_and_say_where_to_change_them():
-    text = AMBIGUITIES.read_text(encoding="utf-8")
-    numbers = [int(number) for number in re.findall(r"^\*\*(\d+)\. ", text, re.MULTILINE)]
-    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 26, "the protocol alone lists 26"
-    settings = {field.name for field in fields(TrainConfig)}
-    for line in re.findall(r"^- \*Change it:\* (.+)$", text, re.MULTILINE):
-        for name in re.findall(r"`([^`]+)`", line):
-            assert name in settings or pkgutil.resolve_name(name) is not None, name
-
-
-def test_a_name_that_does_not_exist_is_found():
-    claim = next(each for each in read_claims() if each.id == "laf-over-single")
-    known = {"table4": ["single", "laf"]}
-    assert unknown_names([claim], known, {}) == ["laf-over-single: table4 has no method 'norm_only'"]
-    found = unknown_names([claim], {}, {"table4": {"laf": {"nme"}, "single": {"accuracy"}}})
-    assert found == ["laf-over-single: table4/laf has no metric 'accuracy'"]
-
-
-def test_the_papers_numbers_in_the_claims_are_those_of_its_tables():
-    columns = ("accuracy_percent", "common_subset", "challenging_subset", "full_set")
-    printed = {
-        row[column]
-        for path in PAPER.glob("table[4-7]*.csv")
-        for row in csv.DictReader(path.open(encoding="utf-8"))
-        for column in columns
-        if row.get(column)
-    }
-    in_the_text = {"4.67", "4.64", "5.0", "18.0"}  # Section 4.2; the last is Table 2's largest class
-    for claim in read_claims():
-        for number in re.findall(r"\d+\.\d+", claim.paper):
-            assert number in printed | in_the_text, f"{claim.id}: {number}"
-        if claim.effect is not None and claim.id not in ("laf-landmarks", "landmark-parts"):
-            values = [float(number) for number in re.findall(r"\d+\.\d+", claim.paper)]
-            differences = {round(a - b, 2) for a in values for b in values}
-            assert round(claim.effect, 2) in differences, claim.id
-
-
-def test_every_claim_with_a_result_of_the_paper_is_there():
-    claims = read_claims()
-    shown = scorecard_html({"open": verdicts("open", Path("nowhere"))})
-    assert shown.count("<details") == len(claims) > 40
-    where = " ".join(claim.where for claim in claims)
-    for place in (
-        "Abstract",
-        "Section 1",
-        "2.1",
-        "2.2",
-        "Section 3",
-        "Fig. 3a",
-        "Fig. 3b",
-        "Fig. 3c",
-        "Fig. 4",
-    ):
-        assert place in where
-    for table in ("Tables 2 and 3", "Table 4", "Table 5", "Table 6", "Table 7"):
-        assert table in where
-    assert max(map(len, claims_text({"open": verdicts("open", Path("nowhere"))}).splitlines())) <= 88

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_faces_open import make_expressions, make_keypoints
+from open_copies import make_expressions, make_keypoints
 
 from mtl_lib.checkpoint import load_checkpoint
 from mtl_lib.config import TrainConfig

@@ -1,106 +1,19 @@
 """The loaders of the two open sets, on small copies of their layouts made of rendered faces, quirks included."""
 
-import csv
-import io
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from open_copies import EXPRESSION_ROWS, FACES, POINTS, encoded, gray, make_expressions, make_keypoints
 from PIL import Image
 
-from mtl_lib.errors import ConfigError, DataError, MtlError
+from mtl_lib.errors import ConfigError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.crops import to_original
 from mtl_lib.faces.expressions import load_expressions
 from mtl_lib.faces.keypoints import load_keypoints
 from mtl_lib.faces.reading import person_of
-from mtl_lib.faces.render import render_faces
 from mtl_lib.faces.splits import split_by_person
 from mtl_lib.faces.tiers import check_tier, load_tier
-
-FACES, POINTS = render_faces(torch.arange(24), size=64, style="wild", occlusion=0.0)
-HEADER = ["", *map(str, range(136))]
-
-EXPRESSION_ROWS = [
-    ("302", "Ann_Lee_0001.jpg", "happiness"),
-    ("302", "Ann_Lee_0002.jpg", "neutral"),
-    ("302", "Bo_Chu_0001.jpg", "anger"),
-    ("dw", "Bo_Chu_0002.jpg", "sadness"),
-    ("dw", "Cy-3b.jpg", "surprise"),
-    ("dw", "Dee_Fox_0001.jpg", "neutral"),
-    ("dw", "Dee_Fox_0001.jpg", "neutral"),  # a repeated row
-    ("dw", "Eve_0001.jpg", "neutral"),
-    ("dw", "Eve_0001.jpg", "sadness"),  # one picture, two labels
-    ("dw", "Flo_0001.jpg", "fear"),
-    ("dw", "Gus_0001.jpg", "contempt"),
-    ("dw", "Hal_0001.jpg", "happiness"),  # the same bytes as Ann_Lee_0001
-    ("film", "Ida_01.jpg", "DISGUST"),
-    ("film", "Ida_02.jpg", "SADNESS"),
-    ("film", "Ida_03.jpg", "HAPPINESS"),  # gray, but from the colour source
-    ("dw", "Jo_0001.jpg", "Neutral"),
-]
-
-
-def gray(number: int) -> Image.Image:
-    return Image.fromarray(FACES[number, 0].numpy())
-
-
-def encoded(picture: Image.Image, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format=kind)
-    return buffer.getvalue()
-
-
-def write_rows(path, rows):
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-
-
-def make_expressions(root):
-    folder = root / "facial_expressions"
-    (folder / "data").mkdir(parents=True)
-    (folder / "images").mkdir()
-    write_rows(folder / "data/legend.csv", [("user.id", "image", "emotion"), *EXPRESSION_ROWS])
-    for number, name in enumerate(dict.fromkeys(row[1] for row in EXPRESSION_ROWS)):
-        (folder / "images" / name).write_bytes(encoded(gray(number), "JPEG"))
-    images = folder / "images"
-    (images / "Hal_0001.jpg").write_bytes((images / "Ann_Lee_0001.jpg").read_bytes())
-    (images / "Bo_Chu_0001.jpg").write_bytes(encoded(gray(2).convert("RGB"), "WEBP"))
-    (images / "Cy-3b.jpg").write_bytes(encoded(gray(4).crop((0, 4, 64, 54)), "PNG"))
-    for number, name in ((20, "Ida_01.jpg"), (21, "Ida_02.jpg")):
-        tinted = Image.merge("RGB", (gray(number), gray(number).point(lambda v: v // 2), gray(number)))
-        (images / name).write_bytes(encoded(tinted, "JPEG"))
-    (images / "nobody_labelled_me.jpg").write_bytes(encoded(gray(22), "JPEG"))
-    (images / ".DS_Store").write_bytes(b"not a picture")
-    return folder
-
-
-KEYPOINT_NAMES = {
-    "training": ["Ann_Lee_00.jpg", "Ann_Lee_01.jpg", "Ann_Lee_10.jpg", "Kim_Po_00.jpg", "Kim_Po_01.jpg"],
-    "test": ["Ann_Lee_00.jpg", "Kim_Po_01.jpg", "Lou_Ra_22.jpg"],
-}
-
-
-def make_keypoints(root):
-    folder = root / "P1_Facial_Keypoints" / "data"
-    number = 0
-    for part, names in KEYPOINT_NAMES.items():
-        (folder / part).mkdir(parents=True)
-        rows = [HEADER]
-        for name in names:
-            picture, points = gray(number), POINTS[number].clone()
-            kind = picture.convert("RGBA") if number % 2 == 0 else picture
-            (folder / part / name).write_bytes(encoded(kind, "PNG" if number % 2 == 0 else "JPEG"))
-            if (part, name) == ("training", "Kim_Po_00.jpg"):
-                points -= torch.tensor([14.0, 0.0])  # some of its points leave the picture
-            rows.append([name, *(f"{v:.2f}" for v in points.flatten().tolist())])
-            number += 1
-        write_rows(folder / f"{part}_frames_keypoints.csv", rows)
-    # One picture twice, in both parts, as in the real set.
-    (folder / "test/Kim_Po_01.jpg").write_bytes((folder / "training/Kim_Po_01.jpg").read_bytes())
-    return folder
 
 
 @pytest.fixture
@@ -272,173 +185,10 @@ def test_a_damaged_cache_is_made_anew(root, tmp_path):
         assert same(load_keypoints(root, size=32, cache=cache)[0], first)
 
 
-# ---- damaged copies: one clear message each
-
-
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-
-
-def cut_in_half(path):
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-
-
-EXPRESSION_DAMAGE = {
-    "picture missing": (
-        lambda f: (f / "images/Bo_Chu_0002.jpg").unlink(),
-        r"legend\.csv:5: names the picture .*Bo_Chu_0002\.jpg: there is no such file; download",
-    ),
-    "picture cut off": (
-        lambda f: cut_in_half(f / "images/Bo_Chu_0002.jpg"),
-        r"legend\.csv:5: .*Bo_Chu_0002\.jpg: the picture is damaged .*download it again",
-    ),
-    "no picture at all": (
-        lambda f: (f / "images/Bo_Chu_0002.jpg").write_text("<html>404</html>"),
-        r"legend\.csv:5: .*Bo_Chu_0002\.jpg: this is not a picture; download it again",
-    ),
-    "empty picture": (
-        lambda f: (f / "images/Bo_Chu_0002.jpg").write_bytes(b""),
-        r"legend\.csv:5: .*this is not a picture",
-    ),
-    "unknown label": (
-        lambda f: edit(f / "data/legend.csv", "anger", "boredom"),
-        r"legend\.csv:4: the label 'boredom' is unknown; allowed are anger, contempt",
-    ),
-    "missing column": (
-        lambda f: edit(f / "data/legend.csv", "emotion", "mood"),
-        r"legend\.csv:1: no column emotion; the first line should be user\.id,image,emotion",
-    ),
-    "too few fields": (
-        lambda f: edit(f / "data/legend.csv", "Bo_Chu_0001.jpg,anger", "Bo_Chu_0001.jpg"),
-        r"legend\.csv:4: 2 fields, 3 expected",
-    ),
-    "path for a name": (
-        lambda f: edit(f / "data/legend.csv", "Bo_Chu_0001.jpg", "../x.jpg"),
-        r"legend\.csv:4: '\.\./x\.jpg' is not the name of a picture",
-    ),
-    "no table": (lambda f: (f / "data/legend.csv").unlink(), r"legend\.csv: the table of labels is missing"),
-    "table without rows": (
-        lambda f: (f / "data/legend.csv").write_text("user.id,image,emotion\n"),
-        r"legend\.csv: the table has no rows",
-    ),
-    "empty table": (lambda f: (f / "data/legend.csv").write_text(""), r"legend\.csv:1: no column user\.id"),
-    "not text": (lambda f: (f / "data/legend.csv").write_bytes(b"\xff\xfe\x00a"), r"not UTF-8 text"),
-    "empty folder": (
-        lambda f: [p.unlink() for p in (f / "images").iterdir()],
-        r"images: the folder is empty; it should hold the pictures",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", EXPRESSION_DAMAGE)
-def test_damaged_expressions_end_in_one_clear_message(tmp_path, damage):
-    folder = make_expressions(tmp_path)
-    harm, message = EXPRESSION_DAMAGE[damage]
-    harm(folder)
-    with pytest.raises(DataError, match=message):
-        load_expressions(tmp_path, size=32)
-
-
-def rewrite(path, line, change):
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    rows[line - 1] = change(rows[line - 1])
-    write_rows(path, rows)
-
-
-TRAIN = "training_frames_keypoints.csv"
-KEYPOINT_DAMAGE = {
-    "67 points": (lambda f: rewrite(f / TRAIN, 3, lambda r: r[:-2]), TRAIN + r":3: 67 points, 68 expected"),
-    "69 points": (
-        lambda f: rewrite(f / TRAIN, 3, lambda r: [*r, "1", "2"]),
-        TRAIN + r":3: 69 points, 68 expected",
-    ),
-    "missing column": (
-        lambda f: rewrite(f / TRAIN, 1, lambda r: r[:-1]),
-        TRAIN + r":1: 136 columns; 137 are expected",
-    ),
-    "a word for a number": (
-        lambda f: rewrite(f / TRAIN, 4, lambda r: [*r[:5], "ten", *r[6:]]),
-        TRAIN + r":4: a coordinate is not a number \(.*'ten'\)",
-    ),
-    "not a number": (
-        lambda f: rewrite(f / TRAIN, 4, lambda r: [*r[:5], "nan", *r[6:]]),
-        TRAIN + r":4: a coordinate is not finite",
-    ),
-    "no eyes": (
-        lambda f: rewrite(f / TRAIN, 4, lambda r: [r[0]] + ["9"] * 136),
-        TRAIN + r":4: both eyes are in one",
-    ),
-    "far outside": (
-        lambda f: rewrite(f / TRAIN, 4, lambda r: [r[0]] + [str(float(v) + 500) for v in r[1:]]),
-        TRAIN + r":4: Ann_Lee_10\.jpg: the face's square .* lies outside the picture",
-    ),
-    "two shapes": (
-        lambda f: rewrite(f / TRAIN, 3, lambda r: ["Ann_Lee_00.jpg", *r[1:]]),
-        TRAIN + r":3: Ann_Lee_00\.jpg has two different shapes",
-    ),
-    "picture missing": (
-        lambda f: (f / "test/Lou_Ra_22.jpg").unlink(),
-        r"test_frames_keypoints\.csv:4: .*Lou_Ra_22\.jpg: there is no such file",
-    ),
-    "picture cut off": (
-        lambda f: cut_in_half(f / "training/Ann_Lee_01.jpg"),
-        TRAIN + r":3: .*Ann_Lee_01\.jpg: the picture is damaged",
-    ),
-    "no table": (lambda f: (f / TRAIN).unlink(), TRAIN + r": the table of key points is missing"),
-    "empty folder": (
-        lambda f: [p.unlink() for p in (f / "test").iterdir()],
-        r"test: the folder is empty",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", KEYPOINT_DAMAGE)
-def test_damaged_key_points_end_in_one_clear_message(tmp_path, damage):
-    folder = make_keypoints(tmp_path)
-    harm, message = KEYPOINT_DAMAGE[damage]
-    harm(folder)
-    with pytest.raises(DataError, match=message):
-        load_keypoints(tmp_path, size=32)
-
-
 def test_pictures_without_key_points_are_counted(root):
     extra = root / "P1_Facial_Keypoints/data/training/Stray_00.jpg"
     extra.write_bytes(encoded(gray(9), "JPEG"))
     assert load_keypoints(root, size=32)[1].left_out["files without key points"] == ["training/Stray_00.jpg"]
-
-
-@given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_damage_never_crashes_and_never_loses_silently(data, tmp_path_factory):
-    root = tmp_path_factory.mktemp("damaged")
-    make_expressions(root)
-    make_keypoints(root)
-    files = sorted(f for f in root.rglob("*") if f.is_file() and not f.name.startswith("."))
-    victim = data.draw(st.sampled_from(files))
-    content = victim.read_bytes()
-    kind = data.draw(st.sampled_from(["delete", "truncate", "garble", "rename"]))
-    if kind == "delete":
-        victim.unlink()
-    elif kind == "truncate":
-        victim.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    elif kind == "garble":
-        at = data.draw(st.integers(0, len(content) - 1))
-        victim.write_bytes(content[:at] + data.draw(st.binary(min_size=1, max_size=8)) + content[at + 8 :])
-    else:
-        victim.rename(victim.with_name("renamed" + victim.suffix))
-    for load in (load_expressions, load_keypoints):
-        try:
-            faces, report = load(root, size=24)
-        except MtlError as error:
-            assert str(root) in str(error)
-        else:
-            unused_files = ("files without a label", "files without key points")
-            rows = sum(len(v) for k, v in report.left_out.items() if k not in unused_files)
-            assert report.kept + rows == report.rows and len(faces) == report.kept
 
 
 @pytest.mark.parametrize("setting", [dict(source="colour"), dict(classes=("bored",)), dict(classes=())])

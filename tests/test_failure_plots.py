@@ -12,6 +12,7 @@ from mtl_lib.experiments.failures import FAILURES, HEALTHY
 from mtl_lib.experiments.recorded import file_of
 from mtl_lib.failure_plots import PICTURES, draw_twins, twins, twins_text, values_of_line
 from mtl_lib.ledger import read
+from mtl_lib.plots import figure_html
 
 RUNS = read("failures", tier="synthetic", budget="cpu")
 
@@ -63,8 +64,17 @@ def test_the_curves_end_where_the_ledgers_numbers_are():
 def test_the_text_has_the_rule_and_counts_what_is_detected():
     for name, failure in FAILURES.items():
         text = twins_text(RUNS, name)
-        assert failure.rule in text and "3 of 3    0 of 3" in text
-        assert max(map(len, text.splitlines())) <= 110
+        assert failure.rule in text.replace("\n  ", " ") and "3 of 3    0 of 3" in text
+        assert max(map(len, text.splitlines())) <= 44, "longer lines scroll on a telephone"
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_telephone_shows_a_mistake_and_its_twin_beside_one_another(name):
+    fig = draw_twins(RUNS, name)
+    fig.canvas.draw()
+    own, width = fig.legends[0].get_window_extent(), fig.bbox.width
+    assert own.x0 >= 0 and own.x1 <= width, "the legend fits"
+    assert "mtl-scrolls" not in figure_html(fig, "twins")
 
 
 def test_a_level_line_and_a_number_follow_the_ledger():

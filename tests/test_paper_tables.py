@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mtl_lib.errors import DataError
+from mtl_lib.experiments import claims, recorded, table7, tables
+
 TABLES = Path(__file__).parents[1] / "data" / "paper"
 
 
@@ -31,3 +34,18 @@ def test_no_row_of_a_table_has_a_cell_too_many_or_too_few():
     for path in sorted(TABLES.glob("*.csv")):
         for row in rows(path.name):
             assert None not in row and None not in row.values(), f"{path.name}: {row}"
+
+
+@pytest.mark.parametrize("read", [tables.paper_accuracies, table7.paper_accuracies, claims.read_claims])
+def test_where_only_the_package_is_installed_the_papers_numbers_are_fetched(read, monkeypatch, tmp_path):
+    here, alone = read(), tmp_path / "data" / "paper"
+    monkeypatch.setattr(recorded, "PAPER", alone)
+    monkeypatch.setattr(claims, "CLAIMS", alone / "claims.toml")
+    with pytest.raises(DataError, match="missing; get the book's data again"):
+        read()  # a checkout without the file is damaged
+    monkeypatch.setattr(recorded, "default_folder", lambda: None)
+    monkeypatch.setattr(recorded, "HOME", TABLES.parent.as_uri() + "/results/ledger/")
+    assert read() == here
+    monkeypatch.setattr(recorded, "HOME", tmp_path.as_uri() + "/results/ledger/")
+    with pytest.raises(DataError, match="cannot be fetched"):
+        read()

@@ -1,22 +1,19 @@
-"""`randomized` and `newton_schulz`: coefficients, extremes, batches, precision, compilation, errors and the choice."""
+"""`randomized` and `newton_schulz`: extremes, batches, precision, compilation, errors and the choice."""
 
 import json
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
-import hypothesis.strategies as st
 import matrix_samplers as samplers
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from matrix_samplers import ALLOWED, randn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtl_lib.errors import ConfigError
-from mtl_lib.newton_schulz import CUBICS, QUINTICS, NewtonSchulz, iterate, muon_five_steps
+from mtl_lib.newton_schulz import NewtonSchulz
 from mtl_lib.polar import (
     Randomized,
     checked_method,
@@ -27,158 +24,10 @@ from mtl_lib.polar import (
     trace_norm,
     value_and_polar,
 )
-from mtl_lib.randomized import TruncationWarning, randomized_svd
+from mtl_lib.randomized import TruncationWarning
 from mtl_lib.trace_norm import TraceNormPenalty, mode_norms, tensor_trace_norm
 
-ALLOWED = 1e-6
 ALL = ["auto", "svd", "gram", "newton_schulz", "randomized"]
-
-
-def randn(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-# Newton-Schulz
-
-
-def best_quintic(start):
-    """Remez' algorithm: the odd quintic nearest to one on [start, 1], and how near."""
-    points = np.array([start, (3 * start + 1) / 4, (start + 3) / 4, 1.0])
-    for _ in range(100):
-        table = np.stack([points, points**3, points**5, [1, -1, 1, -1]], 1)
-        a, b, c, error = np.linalg.solve(table, np.ones(4))
-        roots = np.sqrt(np.sort(np.roots([5 * c, 3 * b, a]).real))
-        points = np.array([start, *roots, 1.0])
-    return np.array([a, b, c]), abs(error)
-
-
-@pytest.mark.parametrize("row", range(len(QUINTICS)))
-def test_the_quintics_are_the_best_there_are(row):
-    start, *given_coefficients, end = QUINTICS[row]
-    coefficients, error = best_quintic(start)
-    np.testing.assert_allclose(given_coefficients, coefficients / (1 + error), rtol=1e-8)
-    x = np.linspace(start, 1, 200_001)
-    p = sum(a * x**n for a, n in zip(given_coefficients, (1, 3, 5), strict=True))
-    assert p.max() <= 1 + 1e-11 and abs(p.min() - end) < 1e-8
-    assert abs(end - (1 - error) / (1 + error)) < 1e-8
-    if row + 1 < len(QUINTICS):
-        assert QUINTICS[row + 1][0] == end
-
-
-@pytest.mark.parametrize("steps", [6, 12, 18, 24])
-def test_the_chain_of_polynomials_reaches_one_from_below(steps):
-    options = NewtonSchulz(steps)
-    x = torch.cat([torch.logspace(-16, 0, 100_001, dtype=torch.float64), torch.zeros(1)])
-    start = x.clone()
-    for a, b, c in options.polynomials():
-        x = a * x + b * x**3 + c * x**5
-        assert x.max() <= 1 + 1e-11 and x.min() >= 0
-    resolved = start >= options.resolves
-    assert x[-1] == 0 and (1 - x[resolved]).max() < 1e-12
-    assert (x[start < options.resolves / 1e3] < 0.1).all() and len(options.polynomials()) == steps
-    assert CUBICS[0] == (1.5, -0.5, 0.0)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_what_the_matrix_lacks_stays_empty(seed):
-    """The least sub-gradient without a threshold: rounding is lifted to 1e-6 at most."""
-    full = samplers.with_spectrum(40, 90, [1.0] * 12 + [1e-3] * 8, seed)
-    for matrix in (full, samplers.related_tasks(5, 700, "near", 0.0, seed).double(), torch.zeros(3, 4)):
-        u, sigma, vh = torch.linalg.svd(matrix.double(), full_matrices=True)
-        rank = int((sigma > 1e-6 * sigma[0]).sum())
-        polar = polar_factor(matrix, "newton_schulz").double()
-        assert torch.linalg.matrix_norm(u[:, rank:].T @ polar, 2) < 2e-6
-        assert torch.linalg.matrix_norm(polar @ vh[rank:].T, 2) < 2e-6
-
-
-def test_without_float64_it_is_a_valid_subgradient_still():
-    """The way of a device that has no float64: right in norm and gap, only no longer the least one."""
-    matrix = randn(40, 300)
-    matrix[30:] = matrix[:10]
-    matrix = matrix / 4
-    polar = iterate(matrix, NewtonSchulz().polynomials())
-    assert polar.dtype == torch.float32
-    error, overshoot, gap = samplers.defects(matrix, (polar.double() * matrix.double()).sum(), polar)
-    assert max(error, overshoot, gap) < 3e-6
-
-
-def test_muons_five_steps_are_not_a_subgradient():
-    matrix = samplers.with_spectrum(64, 200, np.geomspace(0.02, 1, 64).tolist(), 0).float()
-    sigma = torch.linalg.svdvals(muon_five_steps(matrix).double())
-    assert 0.65 < sigma.min() < 0.75 and 1.1 < sigma.max() < 1.25
-    assert muon_five_steps(matrix.bfloat16()).dtype == torch.bfloat16
-    assert not muon_five_steps(torch.zeros(3, 4)).any()
-    _, overshoot, gap = samplers.defects(matrix, trace_norm(matrix), muon_five_steps(matrix))
-    assert overshoot > 0.1 and gap > 0.05
-
-
-# Randomised SVD
-
-
-def test_the_same_seed_gives_the_same_and_another_one_another_basis():
-    matrix = randn(30, 80)
-    options = Randomized(rank=3, oversample=0, power_iterations=0)
-    first, again = randomized_svd(matrix, options), randomized_svd(matrix, options)
-    other = randomized_svd(matrix, Randomized(rank=3, oversample=0, power_iterations=0, seed=1))
-    assert torch.equal(first.sigma, again.sigma) and not torch.allclose(first.sigma, other.sigma, rtol=1e-3)
-    state = torch.random.get_rng_state()
-    randomized_svd(randn(9, 21), Randomized(rank=2, oversample=1, seed=77))
-    assert torch.equal(state, torch.random.get_rng_state()), "nobody else's random numbers are used"
-
-
-def test_power_iterations_and_oversampling_sharpen_a_flat_spectrum():
-    matrix = randn(60, 200)
-    true = torch.linalg.svdvals(matrix.double())[:10].sum().item()
-    captured = [
-        randomized_svd(matrix, Randomized(10, oversample, p)).sigma.sum().item() / true
-        for oversample, p in ((0, 0), (0, 2), (10, 2), (10, 20))
-    ]
-    assert captured == sorted(captured)
-    assert captured[0] < 0.8 and captured[2] > 0.97 and 1 - 1e-3 < captured[3] <= 1 + 1e-12
-
-
-def test_power_iterations_keep_small_directions():
-    """Without a QR between the products, fifty of them would leave the leading direction alone."""
-    matrix = samplers.with_spectrum(20, 50, [1.0, 1e-4, 1e-9], 0)
-    found = randomized_svd(matrix, Randomized(rank=3, oversample=2, power_iterations=50))
-    expected = torch.tensor([1.0, 1e-4, 1e-9], dtype=torch.float64)
-    torch.testing.assert_close(found.sigma, expected, rtol=1e-5, atol=0)
-
-
-def test_a_low_rank_matrix_is_captured_without_a_warning_and_a_fresh_layer_is_not():
-    low = samplers.with_spectrum(64, 200, [3.0, 2.0, 1.0], 1).float()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        value, polar = value_and_polar(low, Randomized(rank=4, oversample=4))
-        assert max(samplers.defects(low, value, polar)) <= ALLOWED
-        # A threshold above everything that is missing loses nothing either.
-        fresh, tau = randn(64, 200), 60.0
-        assert not singular_value_threshold(fresh, tau * 10, Randomized(rank=4, oversample=4)).any()
-    for call in (trace_norm, polar_factor, singular_values, effective_rank):
-        with pytest.warns(TruncationWarning, match=r"rank 4: possibly only \d+%"):
-            call(fresh, method=Randomized(rank=4, oversample=4))
-    with pytest.warns(TruncationWarning, match="threshold"):
-        singular_value_threshold(fresh, 0.1, Randomized(rank=4, oversample=4))
-    batch = torch.stack([low, fresh])
-    with pytest.warns(TruncationWarning):
-        trace_norm(batch, Randomized(rank=4, oversample=4))
-    found = randomized_svd(batch, Randomized(rank=4, oversample=4))
-    assert found.share_at_least[0] > 1 - 1e-5 and found.share_at_most[1] < 0.9
-    empty = randomized_svd(torch.diag(torch.tensor([2.0, 1.0, 0.0, 0.0])), Randomized(rank=4))
-    assert not empty.left[:, 2:].any() and not empty.right[2:].any()
-
-
-@settings(derandomize=True, max_examples=60, deadline=None)
-@given(samplers.matrices(max_side=6, max_long=10, decades=3), st.floats(0, 1.5))
-def test_threshold_by_all_of_the_components_is_that_of_the_svd(matrix, share):
-    tau = share * torch.linalg.svdvals(matrix.double())[0].item()
-    shrunk = singular_value_threshold(matrix, tau, Randomized(rank=6))
-    expected = singular_value_threshold(matrix.double(), tau, "svd")
-    size = matrix.abs().max().item()
-    torch.testing.assert_close(shrunk.double(), expected, rtol=0, atol=3e-6 * size)
-
-
-# All of them
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mtl_lib.errors import DataError
 from mtl_lib.power import pooled_sd, power, sd_interval, seeds_for, smallest_effect
@@ -61,3 +62,32 @@ def test_without_seeds_or_spread_there_is_no_power(sd, n):
         power(1.0, sd, n)
     with pytest.raises(DataError):
         seeds_for(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: seeds_for(1.0, 2.0, wanted=1.0),
+        lambda: seeds_for(1.0, 2.0, level=1.0),
+        lambda: seeds_for(1.0, math.inf),
+        lambda: seeds_for(math.nan, 2.0),
+        lambda: smallest_effect(2.0, 5, wanted=1.0),
+        lambda: smallest_effect(2.0, 5, wanted=0.02),
+        lambda: sd_interval(1.0, 0),
+    ],
+)
+def test_what_no_number_of_seeds_can_do_is_refused_and_not_searched_for(ask):
+    with pytest.raises(DataError):
+        ask()
+
+
+@pytest.mark.parametrize(
+    ("effect", "sd", "n", "level"), [(60, 2.41, 3, 1 - 0.05 / 58), (300, 1.0, 2, 0.9999)]
+)
+def test_far_from_zero_power_is_the_integral_over_the_spread(effect, sd, n, level):
+    # T > t means that Z + nc > t sqrt(V / (n - 1)): integrate the normal tail over the spread's distribution.
+    t, nc = stats.t.ppf((1 + level) / 2, n - 1), math.sqrt(n) * effect / sd
+    v = stats.chi2.ppf(np.linspace(0, 1, 20_001)[1:-1], n - 1)
+    assert power(effect, sd, n, level) == pytest.approx(
+        stats.norm.sf(t * np.sqrt(v / (n - 1)) - nc).mean(), abs=1e-3
+    )

@@ -120,8 +120,10 @@ def test_one_clear_contrast_among_many_does_not_make_a_conclusion():
 
 def test_a_large_gain_is_found_and_its_loss_is_called_one():
     found = meetings(table(gain=30.0))
-    assert "is better than hard4_private in 1 and worse in 0 of 2" in conclusion(found)
-    assert "is better than hard4_private in 0 and worse in 1 of 2" in conclusion(meetings(table(gain=-30.0)))
+    assert "is better than hard4_private in 1 of 2 contrasts and worse in 0" in conclusion(found)
+    assert "is better than hard4_private in 0 of 2 contrasts and worse in 1" in conclusion(
+        meetings(table(gain=-30.0))
+    )
 
 
 def test_the_common_spread_is_of_one_metric():

@@ -126,7 +126,9 @@ def test_the_table_pairs_by_seed_and_stands_beside_the_paper():
     html = table4_html([single, laf])
     assert "<strong>+1.1 (+0.9 to +1.3)</strong>" in html and "<td>28.39</td>" in html
     assert "-0.50 (-0.50 to -0.50)" in html  # of NME two digits: its differences are small
-    assert 'tabindex="0"' in html  # it scrolls on a telephone, and must do so without a mouse too
+    # It scrolls on a telephone, says so, and must do so without a mouse too; the stylesheet keeps the first column.
+    assert '<table class="mtl-results mtl-scrolls" tabindex="0">' in html
+    assert html.count('<th scope="row">') == 2
     found = contrast(runs, "macro_recall", "laf", "single")
     assert found == laf.differences["macro_recall"] and contrast(runs, "nme", "laf", "tt") is None
     assert contrast(runs, "nme", "single", "laf").mean == pytest.approx(0.5)

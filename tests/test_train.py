@@ -1,149 +1,22 @@
-"""The loop does what the paper's equations say, and a run that was interrupted ends in the same bits."""
+"""The loop does what the paper's equations say."""
 
 import dataclasses
-import json
-import math
 import multiprocessing
-import os
-import signal
-from pathlib import Path
 
 import plain_run
 import pytest
 import torch
 from toy_faces import toy_config, toy_sets, unhooked
+from toy_runs import SETS, run, stacked, weights
 from two_processes import Watched
 
 from mtl_lib import tasks
 from mtl_lib.adversary import ganin_ramp
-from mtl_lib.checkpoint import load_checkpoint
 from mtl_lib.config import TrainConfig
-from mtl_lib.errors import CheckpointError, ConfigError, DataError, DivergenceError, Interrupted
 from mtl_lib.evaluate import load_run
 from mtl_lib.loaders import Batch, TaskBatches
 from mtl_lib.processes import shard
-from mtl_lib.train import fit, learning_rate, read_log
-
-SETS = toy_sets()
-
-
-def run(out, config=None, sets=SETS, **arguments):
-    return fit(config or toy_config(), sets, out=out, progress=False, accelerator="cpu", **arguments)
-
-
-def weights(out, name="last", start=""):
-    tensors, _ = load_checkpoint(Path(out) / f"{name}.safetensors")
-    return {key: value for key, value in tensors.items() if key.startswith(start)}
-
-
-def assert_same_run(a, b):
-    for name in ("last", "best"):
-        one, two = weights(a, name), weights(b, name)
-        assert one.keys() == two.keys()
-        for key in one:
-            assert torch.equal(one[key], two[key]), (name, key)
-
-    def told(out):
-        timing = ("steps_per_second", "seconds_left", "memory")
-        lines = [line for line in read_log(out) if line["event"] in ("train", "validation")]
-        return [{k: v for k, v in line.items() if k not in timing} for line in lines]
-
-    assert told(a) == told(b)
-
-
-class Crash(Exception):
-    pass
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run of each kind, made when first asked for."""
-    runs = {}
-
-    def get(**overrides):
-        key = json.dumps(overrides)
-        if key not in runs:
-            runs[key] = tmp_path_factory.mktemp("whole") / "run"
-            run(runs[key], toy_config(**overrides))
-        return runs[key]
-
-    return get
-
-
-# ------------------------------------------------------------------------------------------- interruption
-
-
-@pytest.mark.parametrize("step", [1, 4, 5, 8])
-def test_resume_after_a_crash_equals_the_uninterrupted_run(tmp_path, whole, step):
-    def crash(done):
-        if done == step:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(tmp_path / "run", on_step=crash)
-    result = run(tmp_path / "run", resume=True)
-    assert result.finished and result.step == 8
-    assert_same_run(tmp_path / "run", whole())
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"pinned": True, "gamma": 0.3},
-        {"norm": "tucker", "init": "independent", "schedule": "constant", "momentum": 0.0},
-        {"tasks": ("landmarks",), "channels_last": False, "clip": 0.5, "landmark_loss": "l2"},
-    ],
-)
-def test_resume_is_exact_for_other_settings_too(tmp_path, whole, overrides):
-    def crash(done):
-        if done == 5:
-            raise Crash
-
-    config = toy_config(**overrides)
-    with pytest.raises(Crash):
-        run(tmp_path / "run", config, on_step=crash)
-    run(tmp_path / "run", dataclasses.replace(config, save_every=2), resume=True)
-    assert_same_run(tmp_path / "run", whole(**overrides))
-
-
-def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path, whole):
-    def interrupt(done):
-        if done == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-    result = run(tmp_path / "run", on_step=interrupt)
-    assert not result.finished and result.step == 5 and result.signal == signal.SIGINT
-    with pytest.raises(Interrupted, match="stopped at step 5"):
-        result.completed()
-    assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 5
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    result = run(tmp_path / "run", resume=True)
-    assert result.finished and result.completed() is result
-    assert_same_run(tmp_path / "run", whole())
-
-
-def test_resuming_a_finished_run_changes_nothing(tmp_path, whole):
-    before = weights(whole())
-    result = run(whole(), resume=True)
-    assert result.finished and result.step == 8 and result.validation
-    assert all(torch.equal(before[key], value) for key, value in weights(whole()).items())
-
-
-# --------------------------------------------------------------------------------------- what a step does
-
-
-def stacked(out):
-    """Layer -> [T, n] in float64."""
-    found = weights(out, start="model/net.trunk.nets.")
-    layers = {key.split(".", 4)[4] for key in found if found[key].ndim == 4}
-    nets = {key.split(".")[3] for key in found}
-    return {
-        layer: torch.stack(
-            [found[f"model/net.trunk.nets.{t}.{layer}"].flatten().double() for t in sorted(nets)]
-        )
-        for layer in layers
-    }
+from mtl_lib.train import learning_rate, read_log
 
 
 def test_the_penalty_adds_the_polar_factor_once_per_step(tmp_path):
@@ -311,75 +184,6 @@ def test_rates_warm_up_and_fall():
     assert max(half) == half[3] and half[3:] == sorted(half[3:], reverse=True)
 
 
-# --------------------------------------------------------------------------- what is looked at, and chosen
-
-
-def test_a_run_stops_when_the_validation_score_has_not_risen_for_long_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "score", lambda measures: 1.0)
-    config = toy_config(steps=60, validate_every=2, save_every=2, patience=3)
-    result = run(tmp_path / "run", config)
-    assert result.finished and result.best_step == 2 and result.step == 2 + 3 * 2
-    assert load_checkpoint(tmp_path / "run/last.safetensors")[1]["step"] == 8
-    again = run(tmp_path / "run", config, resume=True)
-    assert again.finished and again.step == 8
-
-    def crash(done):
-        if done == 5:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(tmp_path / "cut", config, on_step=crash)
-    assert run(tmp_path / "cut", config, resume=True).step == 8
-    assert_same_run(tmp_path / "run", tmp_path / "cut")
-
-
-def test_the_log_holds_what_every_layer_shares(tmp_path):
-    run(tmp_path / "run", toy_config(steps=4, gamma=0.3, init="independent", ada=0.0))
-    log = read_log(tmp_path / "run")
-    start, first, last = log[0], log[1], log[-2]
-    assert (start["event"], first["event"], last["event"]) == ("start", "layers", "validation")
-    assert first["layers"]["tndr"] == [1.0] * 9
-    networks = stacked(tmp_path / "run")
-    config = toy_config(init="independent", ada=0.0)
-    before = tasks.Networks(config, tasks.make_tasks(config, SETS)).net.stacks()
-    for i, layer in enumerate(start["layers"]):
-        rows = networks[layer]
-        values, old = (
-            torch.linalg.svdvals(w)
-            for w in (rows, torch.stack([w.detach().flatten().double() for w in before[layer]]))
-        )
-        cosine = torch.nn.functional.cosine_similarity(rows[0], rows[1], dim=0)
-        expected = {
-            "cosine": cosine,
-            "scale_free": values.sum() / rows.norm(),
-            "tndr": values.sum() / old.sum(),
-        }
-        for name, value in expected.items():
-            assert last["layers"][name][i] == pytest.approx(value.item(), abs=2e-6), (layer, name)
-
-
-def test_tensorboard_reads_the_log_also_after_a_crash(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    def crash(done):
-        if done == 5:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(tmp_path / "run", on_step=crash, tensorboard=True)
-    run(tmp_path / "run", resume=True, tensorboard=True)
-    seen = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
-    seen.Reload()
-    log = read_log(tmp_path / "run")
-    for event, name in (("train", "loss"), ("train", "penalty"), ("validation", "landmarks/nme")):
-        told = [(line["step"], line[name]) for line in log if line["event"] == event]
-        found = [(e.step, e.value) for e in seen.Scalars(f"{event}/{name}")]
-        assert [step for step, _ in found] == [step for step, _ in told]
-        assert [value for _, value in found] == pytest.approx([value for _, value in told])
-    cosine = [line["layers"]["cosine"][2] for line in log if line["event"] == "validation"]
-    assert [e.value for e in seen.Scalars("validation/layers/cosine/03")] == pytest.approx(cosine)
-
-
 @pytest.mark.slow
 def test_a_compiled_run_equals_the_plain_one_up_to_rounding(tmp_path):
     settings = {"steps": 3, "lr": 0.01}
@@ -395,42 +199,6 @@ def test_a_compiled_run_equals_the_plain_one_up_to_rounding(tmp_path):
     assert one.keys() == two.keys()
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-4)
-
-
-def test_the_test_people_are_never_looked_at(tmp_path, whole):
-    index = tasks.split_faces([SETS[name] for name in sorted(SETS)], toy_config().fractions, 0)
-    altered = {}
-    for name, (_, _, test) in zip(sorted(SETS), index, strict=True):
-        faces = SETS[name]
-        images = faces.images.clone()
-        images[test] = 255 - images[test]
-        points = None if faces.landmarks is None else faces.landmarks.clone()
-        if points is not None:
-            points[test] += 5
-        altered[name] = dataclasses.replace(faces, images=images, landmarks=points)
-    run(tmp_path / "run", sets=altered)
-    assert_same_run(tmp_path / "run", whole())
-
-
-def test_the_best_checkpoint_is_the_best_on_validation(tmp_path):
-    config = toy_config(steps=12, validate_every=2, lr=0.3)
-    result = run(tmp_path / "run", config)
-    seen = [line for line in read_log(tmp_path / "run") if line["event"] == "validation"]
-    assert len(seen) == 6
-    for line in seen:
-        assert line["score"] == line["expression/macro_recall"] - line["landmarks/nme"]
-    best = max(seen, key=lambda line: line["score"])
-    assert result.best_step == best["step"] == load_checkpoint(tmp_path / "run/best.safetensors")[1]["step"]
-    assert {key: best[key] for key in result.validation} == result.validation
-
-
-def test_single_task_and_joint_runs_have_the_same_test_people():
-    both = tasks.split_sets(toy_config(), SETS)
-    alone = tasks.split_sets(toy_config(tasks=("landmarks",)), SETS)
-    for part in tasks.PARTS:
-        assert alone[part]["landmarks"].persons == both[part]["landmarks"].persons
-        people = {p: {x for f in both[p].values() for x in f.persons} for p in tasks.PARTS}
-    assert not people["train"] & people["test"] and not people["train"] & people["validation"]
 
 
 def test_class_weights_are_what_they_are_called():
@@ -461,122 +229,11 @@ def test_a_run_leaves_random_numbers_and_precision_as_they_were(tmp_path):
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
 
-# ------------------------------------------------------------------------------------------- what goes wrong
-
-
-def test_divergence_is_reported_and_the_last_good_state_kept(tmp_path):
-    out = tmp_path / "run"
-
-    def spoil(done):
-        if done == 5:  # step 6 divides by it
-            spoiled.networks.net.heads[0].weight.data[0, 0] = math.nan
-
-    from mtl_lib import train
-
-    made = train.Run.__init__
-
-    def remember(self, *arguments):
-        nonlocal spoiled
-        made(self, *arguments)
-        spoiled = self
-
-    spoiled = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Run, "__init__", remember)
-        with pytest.raises(DivergenceError, match=r"step 6.*last\.safetensors.*smaller lr"):
-            run(out, on_step=spoil)
-    tensors, meta = load_checkpoint(out / "last.safetensors")
-    assert meta["step"] == 4
-    assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
-    assert run(out, resume=True).finished
-
-
-def test_a_learning_rate_far_too_large_diverges_with_one_message(tmp_path):
-    with pytest.raises(DivergenceError, match="not finite"):
-        run(tmp_path / "run", toy_config(lr=1e30, steps=20))
-    assert (
-        all(v.isfinite().all() for v in weights(tmp_path / "run").values() if v.is_floating_point())
-        if (tmp_path / "run/last.safetensors").exists()
-        else True
-    )
-
-
-def test_a_loss_that_explodes_is_divergence_before_it_is_infinite(tmp_path, monkeypatch):
-    from mtl_lib import train
-
-    monkeypatch.setattr(train, "EXPLODED", 1.2)
-    config = toy_config(lr=0.5, momentum=0.0, gamma=0.0, steps=40)
-    with pytest.raises(DivergenceError, match="times the first"):
-        run(tmp_path / "run", config)
-    losses = [line["loss"] for line in read_log(tmp_path / "run") if line["event"] == "train"]
-    assert losses and all(loss <= 1.2 * losses[0] for loss in losses)  # the last line was not written
-
-
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path, whole):
-    before = weights(whole())
-    with pytest.raises(ConfigError, match="holds a run already"):
-        run(whole())
-    assert all(torch.equal(before[key], value) for key, value in weights(whole()).items())
-
-
-def test_resuming_with_other_settings_or_faces_is_refused(whole):
-    with pytest.raises(CheckpointError, match=r"gamma: 0\.01 -> 0\.2"):
-        run(whole(), toy_config(gamma=0.2), resume=True)
-    with pytest.raises(CheckpointError, match="made with other faces for 'expression'"):
-        run(whole(), sets=toy_sets(seed=1), resume=True)
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    run(tmp_path / "run", toy_config(steps=3))
-    path = tmp_path / "run/last.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: damaged"):
-        run(tmp_path / "run", toy_config(steps=3), resume=True)
-
-
-def test_faces_that_do_not_serve_the_task_are_named(tmp_path):
-    with pytest.raises(DataError, match="no faces for the task 'landmarks'"):
-        run(tmp_path / "a", sets={"expression": SETS["expression"]})
-    with pytest.raises(DataError, match="'stripes' has no landmarks"):
-        run(tmp_path / "b", sets={"expression": SETS["expression"], "landmarks": SETS["expression"]})
-    with pytest.raises(DataError, match="32 pixels; the configuration says 48"):
-        run(tmp_path / "c", toy_config(pixels=48))
-    assert not any((tmp_path / name).exists() for name in "abc")
-
-
-def test_devices_and_precisions_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="32-true"):
-        run(tmp_path / "a", toy_config(precision="16-mixed"))
-    with pytest.raises(ConfigError, match="quantum"):
-        fit(toy_config(), SETS, out=tmp_path / "b", accelerator="quantum")
-
-
 def test_brain_float_runs_on_a_cpu_with_float32_weights(tmp_path):
     assert run(tmp_path / "run", toy_config(precision="bf16-mixed", steps=2)).finished
     assert {v.dtype for k, v in weights(tmp_path / "run", start="model").items() if "num_b" not in k} == {
         torch.float32
     }
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_resume_on_a_gpu(tmp_path, precision):
-    config = toy_config(precision=precision)
-    fit(config, SETS, out=tmp_path / "whole", accelerator="cuda", progress=False)
-
-    def crash(done):
-        if done == 5:
-            raise Crash
-
-    with pytest.raises(Crash):
-        fit(config, SETS, out=tmp_path / "run", accelerator="cuda", progress=False, on_step=crash)
-    assert fit(config, SETS, out=tmp_path / "run", accelerator="cuda", progress=False, resume=True).finished
-    one, two = weights(tmp_path / "whole", start="model"), weights(tmp_path / "run", start="model")
-    for key in one:
-        # A GPU adds in an order that may vary; bits are promised on the CPU only.
-        torch.testing.assert_close(one[key], two[key], rtol=1e-2, atol=1e-3)
 
 
 def test_settings_of_the_presets_are_allowed():

@@ -31,6 +31,7 @@ def _met_cases(answer: Callable) -> Iterator[Case]:
             hits / len(test),
             "Of the test pictures, the share whose person is also among the training pictures",
             {
+                "no picture is on both sides, but its person may be": len(set(train) & set(test)) / len(test),
                 "pictures were asked for, not persons": len(seen & tested) / len(tested),
                 "divide by the test pictures, not by all": hits / len(persons),
                 "that is the share of test pictures whose person is new": 1 - hits / len(test),
@@ -63,8 +64,15 @@ def _networks(offset: float, tasks: int, classes: int) -> dict[str, np.ndarray]:
 
 
 def _summed(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One number per tensor, in the order of the names, and how many there are of each shape."""
+    """One number per tensor, its sum, in the order of the names."""
     return np.array([float(np.sum(tensors[name])) for name in sorted(tensors)])
+
+
+def _names_beside(given: Mapping, new: Mapping) -> str:
+    lacking, more = sorted(set(new) - set(given)), sorted(set(given) - set(new))
+    if lacking:
+        return f"{lacking[0]} is missing"
+    return f"{more[0]} is too many" if more else "those of the new networks"
 
 
 def _moved(old: Mapping, new: Mapping, here: int, there: int, what: Sequence[str]) -> dict[str, np.ndarray]:
@@ -92,8 +100,14 @@ def _carry_cases(answer: Callable) -> Iterator[Case]:
         for part in ("weight", "bias"):
             with_head[f"heads.{here}.{part}"] = old[f"heads.{there}.{part}"]
         yield Case(
+            f"{name}, the names",
+            _names_beside(given, new),
+            "those of the new networks",
+            "Begin with all of `new`, and put the moved tensors in place of its own",
+        )
+        yield Case(
             name,
-            _summed(given) if sorted(given) == sorted(new) else np.array([float(len(given))]),
+            _summed(given),
             _summed(right),
             "All tensors of trunk `here` come from the old trunk `there`; whatever else the new networks have, stays",
             {
@@ -158,13 +172,16 @@ def _interval_cases(answer: Callable) -> Iterator[Case]:
                     scale * math.sqrt((1 / count + 1 / (k - 1)) * d.var())
                 ),
                 "with few values the quantile is Student's, not the normal one": ends(
-                    1.959964 * math.sqrt(matrix.mean())
+                    1.96 * math.sqrt(matrix.mean())
+                ),
+                "2.5 % on each side: the quantile is that of 0.975": ends(
+                    _t_quantile(0.95, count - 1) * math.sqrt(matrix.mean())
                 ),
                 "k is the number of folds, however many of them were run": ends(
                     scale * math.sqrt((1 / count + 1 / max(1, count - 1)) * s2)
                 ),
             },
-            tolerance=1e-5,
+            tolerance=1e-4,
         )
 
 
@@ -182,21 +199,29 @@ def _worth_cases(answer: Callable) -> Iterator[Case]:
         given,
         9 * math.sqrt(3),
         "Straight lines over the logarithm of the number, from each count to the next",
-        {"one line through all points passes by them; go from point to point": one_line},
+        {
+            "one line through all points passes by them; go from point to point": one_line,
+            "the accuracy grows along a straight line only over the logarithm of the number": 18.0,
+            "that is the logarithm; take its exponential": math.log(9 * math.sqrt(3)),
+            "between two counts, not the next one": 27.0,
+        },
         tolerance=1e-6,
     )
     for name, counts, a, b, reached in (
         ("between two counts", [3, 10, 30], 20.0, 12.0, 45.0),
         ("near the left end", [2, 4, 8, 16, 32], 10.0, 15.0, 14.0 + 10 * math.log(2) + 3),
         ("at a count", [2, 8, 32], 30.0, 9.0, 30.0 + 9 * math.log(8)),
+        ("just at the last of them", [2, 8, 32], 30.0, 9.0, 30.0 + 9 * math.log(32)),
         ("above all of them", [3, 10, 30], 20.0, 12.0, 90.0),
         ("below all of them", [3, 10, 30], 20.0, 12.0, 21.0),
     ):
         scratch = [a + b * math.log(n) for n in counts]  # its inverse is known
         exact = math.exp((reached - a) / b)
-        right = exact if counts[0] <= exact <= counts[-1] else (math.inf if exact > counts[-1] else counts[0])
+        right = math.inf if reached > scratch[-1] else min(max(exact, counts[0]), counts[-1])
         given = float(answer(list(counts), list(scratch), reached))
         hint = "Straight lines over the logarithm of the number; above the last point nobody knows: infinity"
+        if right == counts[-1]:
+            hint = "That is the last count itself; only above the last point nobody knows"
         if math.isinf(right):
             yield Case(name, "infinity" if math.isinf(given) else f"{given:.4g}", "infinity", hint)
             continue

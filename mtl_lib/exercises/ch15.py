@@ -98,6 +98,9 @@ def _flips_cases(answer: Callable) -> Iterator[Case]:
         order = sorted(values, key=values.get)
         bonferroni = alone - {k for k, p in values.items() if p <= alpha / len(values)}
         skipping = alone - {k for r, k in enumerate(order) if values[k] <= alpha / (len(order) - r)}
+        larger = [r for r, k in enumerate(order) if values[k] <= alpha / (len(order) - r)]
+        upwards = alone - set(order[: max(larger, default=-1) + 1])
+        usual = {k for k, p in values.items() if p < 0.05} - _fallen(values, 0.05)
         got = answer(dict(values), level)
         yield Case(
             name,
@@ -109,6 +112,8 @@ def _flips_cases(answer: Callable) -> Iterator[Case]:
                     sorted(bonferroni)
                 ),
                 "the procedure stops at the first that fails": ", ".join(sorted(skipping)),
+                "from the smallest p-value up, not from the largest down": ", ".join(sorted(upwards)),
+                "the level is given; it need not be 95 %": ", ".join(sorted(usual)),
                 "those are the ones that hold; which do not?": ", ".join(sorted(alone - right)),
             },
         )
@@ -186,6 +191,17 @@ def check_15_3(answer: Callable[[dict], str]) -> bool:
     return check("15.3", answer, _diagnosis_cases)
 
 
+class _Watched:
+    """A penalty that notices whether it is asked at any other point than the one that was given."""
+
+    def __init__(self, penalty: Callable[[Tensor], Tensor], w: Tensor):
+        self.penalty, self.w, self.elsewhere = penalty, w, False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.elsewhere |= x.shape != self.w.shape or not bool((x.detach() == self.w).all())
+        return self.penalty(x)
+
+
 def _degree_cases(answer: Callable) -> Iterator[Case]:
     w = torch.randn(2, 12, generator=torch.Generator().manual_seed(154), dtype=torch.float64)
 
@@ -200,8 +216,8 @@ def _degree_cases(answer: Callable) -> Iterator[Case]:
         ("the area that two kernels span", lambda x: torch.linalg.svdvals(x).prod(), 2.0),
         ("a cube", lambda x: 7.0 * x.abs().pow(3).sum(), 3.0),
         ("an inverse length", lambda x: 1 / x.norm(), -1.0),
+        ("a power of the trace norm", lambda x: trace_norm(x).pow(0.7), 0.7),
     ):
-        given = w.clone()
         x = w.clone().requires_grad_()
         value = penalty(x)
         (gradient,) = torch.autograd.grad(value, x)
@@ -211,15 +227,29 @@ def _degree_cases(answer: Callable) -> Iterator[Case]:
             "divide by the value, not by the squared length": inner / length**2,
             "that is the length of the gradient": float(gradient.norm()),
             "that is how the penalty grows, not to which power": float(penalty(2 * w) / penalty(w)),
+            "a power need not be a whole number; do not round": round(right),
         }
-        got = answer(penalty, given)
+        watched = _Watched(penalty, w)
+        got = answer(watched, w.clone())
         yield Case(
             name,
-            float(got) if isinstance(got, Tensor) else got,
+            got.detach() if isinstance(got, Tensor) else got,
             right,
             "Euler: differentiate P(c w) = c^k P(w) in c, at c = 1",
             {why: wrong for why, wrong in mistakes.items() if abs(wrong - right) > 1e-3},
             tolerance=1e-6,
+        )
+        yield Case(
+            f"{name}, where it was evaluated",
+            "at other points, too" if watched.elsewhere else "at w alone",
+            "at w alone",
+            "A quotient of differences needs a second point and is not exact; the gradient at w is enough",
+        )
+        yield Case(
+            f"{name}, what was returned",
+            "an array" if isinstance(got, Tensor | np.ndarray) else "a number",
+            "a number",
+            "`.item()` makes a number of a tensor or array that has one entry",
         )
 
 

@@ -172,6 +172,16 @@ def conclusion(found: Sequence[Meeting], rival: str = STRONG, level: float = 0.9
         Against whom.
     level : float, optional
         One minus the error rate of the family.
+
+    Examples
+    --------
+    >>> from mtl_lib.seeds import spread
+    >>> gain, noise = spread([-1.0, -1.1, -0.9]), spread([0.3, -0.2, 0.1])
+    >>> family = [Meeting("as tuned", "laf", "nme", gain), Meeting("as tuned", "single", "nme", noise)]
+    >>> print(conclusion(family, "laf"))
+    deviation is better than laf in 1 of 1 contrasts and worse in 0, held to all 2 of the family together
+    >>> print(conclusion(family, "single"))
+    nothing tells deviation from single: none of 1 contrasts holds in a family of 2
     """
     kept = holm([each.difference.p for each in found], level)
     own = [(each, k) for each, k in zip(found, kept, strict=True) if each.rival == rival]
@@ -182,15 +192,15 @@ def conclusion(found: Sequence[Meeting], rival: str = STRONG, level: float = 0.9
     if not better and not worse:
         return f"nothing tells {PROPOSED} from {rival}: none of {len(own)} contrasts holds in a family of {len(found)}"
     return (
-        f"{PROPOSED} is better than {rival} in {better} and worse in {worse} of {len(own)} contrasts that hold in a"
-        f" family of {len(found)}"
+        f"{PROPOSED} is better than {rival} in {better} of {len(own)} contrasts and worse in {worse}, held to all"
+        f" {len(found)} of the family together"
     )
 
 
 def spread_of(found: Sequence[Meeting], metric: str) -> tuple[float, int]:
     """Return the common standard deviation of the differences in a metric, and its degrees of freedom.
 
-    The contrasts share runs, so that the degrees of freedom are fewer in truth.
+    It is pooled over contrasts, see :func:`mtl_lib.power.pooled_sd`.  The contrasts share runs, so that the degrees of freedom are fewer in truth.
 
     Parameters
     ----------
@@ -198,5 +208,16 @@ def spread_of(found: Sequence[Meeting], metric: str) -> tuple[float, int]:
         Of any rivals.
     metric : str
         One of :data:`METRICS`.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+
+    Examples
+    --------
+    >>> from mtl_lib.seeds import spread
+    >>> spread_of([Meeting("as tuned", "laf", "nme", spread([9.0, 10.0, 11.0]))], "nme")
+    (1.0, 2)
     """
     return pooled_sd([each.difference for each in found if each.metric == metric])

@@ -1,5 +1,7 @@
 """What tables and chapters take from recorded runs: values by method and seed, files beside the ledger."""
 
+import csv
+import io
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -42,6 +44,17 @@ def paper_text(name: str, folder: Path | None = None) -> str:
     if default_folder() is not None:
         raise DataError("this file of the paper's numbers is missing; get the book's data again", path)
     return _fetch(HOME.removesuffix("results/ledger/") + f"paper/{name}")
+
+
+def paper_rows(name: str) -> list[dict[str, str]]:
+    """Return a table of ``data/paper``, a dictionary for each row; see :func:`paper_text`.
+
+    Examples
+    --------
+    >>> sorted({row["database"] for row in paper_rows("table7_tner.csv")})
+    ['CK+', 'OCNV']
+    """
+    return list(csv.DictReader(io.StringIO(paper_text(name))))
 
 
 def values_of(entries: Sequence[Entry], metric: str) -> dict[str, dict[int, float]]:

@@ -2,9 +2,9 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from mtl_lib.experiments.verdicts import LEAST_SEEDS, VERDICTS, Verdict, by_chance
+from mtl_lib.experiments.verdicts import LEAST_SEEDS, VERDICTS, Verdict, by_chance, held_together, in_family
 
 WIDTH = 88
 
@@ -22,10 +22,25 @@ def summary(found: Sequence[Verdict]) -> str:
     judged, expected, together = by_chance(found)
     if judged:
         lines.append(
-            f"{judged} contrasts judged: without any effect {expected:.1f} of their 95 % intervals would leave out 0,"
-            f" half of these as claimed; held to all together (Holm), {together} do."
+            f"Holm's family: {judged} contrasts for more or less, each once, all that the tests of these claims judge;"
+            f" controls are not in it. Without any effect {expected:.1f} of their 95 % intervals would leave out 0, half"
+            f" of these as claimed. Held to all together {together} hold{'s' * (together == 1)}."
         )
     return "\n".join(line for text in lines for line in textwrap.wrap(text, WIDTH))
+
+
+def kept_of(verdict: Verdict, kept: Collection[str]) -> str:
+    """Say how many of a claim's contrasts hold in their family, or nothing if none does.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    kept : collection of str
+        Contrasts that hold together, as text: see :func:`mtl_lib.experiments.verdicts.held_together`.
+    """
+    own = [str(each.contrast) for each in in_family(verdict)]
+    number = sum(name in kept for name in own)
+    return f"Holm keeps {number} of {len(own)}" if number else ""
 
 
 def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -> str:
@@ -39,6 +54,9 @@ def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -
         Print every contrast with its interval, not only what the verdict rests on.
     """
     lines: list[str] = []
+    kept = {
+        tier: {str(each.contrast) for each in held_together(verdicts)} for tier, verdicts in found.items()
+    }
 
     def say(text: str, indent: int) -> None:
         lines.extend(
@@ -58,11 +76,13 @@ def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -
             say(f"{each[0].kind}: {each[0].reason}", 2)
         else:
             for tier, verdict in zip(found, each, strict=True):
-                say(f"{tier}: {verdict.kind.upper()}", 2)
+                holds = kept_of(verdict, kept[tier])
+                say(f"{tier}: {verdict.kind.upper()}{f' ({holds})' if holds else ''}", 2)
                 if details and verdict.tests:
                     for name, judged in (("test", verdict.tests), ("control", verdict.control)):
                         for one in judged:
-                            say(f"{name} {one}", 4)
+                            holds = name == "test" and str(one.contrast) in kept[tier]
+                            say(f"{name} {one}{'; holds in the family' if holds else ''}", 4)
                 else:
                     say(verdict.reason, 4)
         lines.append("")

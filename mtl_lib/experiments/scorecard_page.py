@@ -6,9 +6,10 @@ is a table.  A verdict has a mark and words, its colour only repeats them.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
+from mtl_lib.experiments.scorecard import kept_of
 from mtl_lib.experiments.verdicts import (
     CHECKED,
     EXPLAINED,
@@ -20,6 +21,7 @@ from mtl_lib.experiments.verdicts import (
     VERDICTS,
     Judged,
     Verdict,
+    held_together,
 )
 
 LOOKS: dict[str, tuple[str, str]] = {
@@ -52,23 +54,35 @@ def verdict_html(kind: str, where: str = "") -> str:
     return f'<span class="mtl-verdict" style="{style}">{escape(f"{where} {mark} {kind}".strip())}</span>'
 
 
-def _rows(each: Verdict) -> str:
+def _holm_html(text: str) -> str:
+    """The label beside a verdict of which a contrast holds in its family."""
+    style = "border:1px dashed currentColor;border-radius:.3em;padding:0 .4em;white-space:nowrap"
+    return f' <span class="mtl-verdict" style="{style}">{escape(text)}</span>' if text else ""
+
+
+def _rows(each: Verdict, kept: Collection[str]) -> str:
     def row(name: str, judged: Judged) -> str:
         contrast = str(judged.contrast)
-        return f"<li>{name} <code>{escape(contrast)}</code>{escape(str(judged).removeprefix(contrast))}</li>"
+        said = str(judged).removeprefix(contrast)
+        if name == "test" and contrast in kept:
+            said += "; holds in the family (Holm)"
+        return f"<li>{name} <code>{escape(contrast)}</code>{escape(said)}</li>"
 
     tests = [row("test", judged) for judged in each.tests]
     return "".join([*tests, *(row("control", judged) for judged in each.control)])
 
 
-def _claim(each: Mapping[str, Verdict]) -> str:
-    """One claim: folded, what it says and its verdicts; unfolded, what they rest on."""
+def _claim(each: Mapping[str, Verdict], kept: Mapping[str, Collection[str]]) -> str:
+    """One claim: folded, what it says and its verdicts; unfolded, what they rest on and what holds in the family."""
     claim = next(iter(each.values())).claim
     tested = {
         tier: v for tier, v in each.items() if claim.tests and not (claim.tiers and tier not in claim.tiers)
     }
     if tested:
-        labels = [verdict_html(v.kind, TIER_WORDS[tier]) for tier, v in tested.items()]
+        labels = [
+            verdict_html(v.kind, TIER_WORDS[tier]) + _holm_html(kept_of(v, kept[tier]))
+            for tier, v in tested.items()
+        ]
         kinds = [f"{tier}:{v.kind}" for tier, v in tested.items()]
     else:
         kind = next(iter(each.values())).kind
@@ -78,7 +92,7 @@ def _claim(each: Mapping[str, Verdict]) -> str:
     for tier, verdict in tested.items():
         but = f" Not ruled out: {escape(claim.because)}." if verdict.kind == EXPLAINED else ""
         body.append(
-            f"<p>On {TIER_WORDS[tier]}: <strong>{verdict.kind}</strong>.{but}</p><ul>{_rows(verdict)}</ul>"
+            f"<p>On {TIER_WORDS[tier]}: <strong>{verdict.kind}</strong>.{but}</p><ul>{_rows(verdict, kept[tier])}</ul>"
         )
     if not tested:
         body.append(f"<p>{escape(next(iter(each.values())).reason)}</p>")
@@ -116,7 +130,7 @@ def scorecard_html(found: Mapping[str, Sequence[Verdict]]) -> str:
     Parameters
     ----------
     found : mapping of str to sequence of Verdict
-        By tier, the same claims in the same order.
+        By tier, the same claims in the same order.  All contrasts of a tier are one family for Holm's procedure.
 
     Examples
     --------
@@ -128,9 +142,10 @@ def scorecard_html(found: Mapping[str, Sequence[Verdict]]) -> str:
     """
     tiers = list(found)
     each = [dict(zip(tiers, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    kept = {tier: {str(one.contrast) for one in held_together(verdicts)} for tier, verdicts in found.items()}
     parts: dict[str, list[str]] = {}
     for row in each:
-        parts.setdefault(row[tiers[0]].claim.part, []).append(_claim(row))
+        parts.setdefault(row[tiers[0]].claim.part, []).append(_claim(row, kept))
     # A page may hold two scorecards: names that no other one has, and the same at every build.
     name = "s" + hashlib.sha256("".join(map("".join, parts.values())).encode()).hexdigest()[:8]
     sections = [

@@ -10,7 +10,6 @@ variance of Nadeau and Bengio, "Inference for the generalization error", Machine
 cross-validation (Bouckaert and Frank, 2004).
 """
 
-import csv
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from scipy import stats
 
 from mtl_lib.errors import DataError
 from mtl_lib.experiments.base import Experiment, Job
+from mtl_lib.experiments.recorded import paper_rows
 from mtl_lib.experiments.transfer_runs import SEARCHED, STARTS, Start, defaults, run_transfer, transfer_config
 from mtl_lib.experiments.transfer_sets import FOLDS, TARGETS
 from mtl_lib.ledger import Entry, read
@@ -35,7 +35,6 @@ CURVE_STARTS = ("laf+ada", "scratch", "landmarks")
 FEWER_STARTS = {"oulu": ("single", "laf", "laf+ada", "scratch")}
 """The second target gets the paper's rows only."""
 PER_CLASS = (3, 10)
-PAPER = Path(__file__).parents[2] / "data" / "paper" / "table7_tner.csv"
 IN_PAPER = {"ckplus": "CK+", "oulu": "OCNV"}
 
 
@@ -190,7 +189,7 @@ def over_folds(values: Folds, folds: int, minus: Folds | None = None, level: flo
     return Spread(mean, sd, mean - half, mean + half, n, positive, p)
 
 
-def paper_accuracies(path: Path | None = None) -> dict[str, dict[str, float]]:
+def paper_accuracies() -> dict[str, dict[str, float]]:
     """Return the paper's Table 7: database -> row -> accuracy in percent.
 
     Examples
@@ -199,13 +198,9 @@ def paper_accuracies(path: Path | None = None) -> dict[str, dict[str, float]]:
     >>> found["CK+"]["RN+LAF+ADA (S)"], found["OCNV"]["RN (FT)"]
     (86.3, 82.9)
     """
-    path = PAPER if path is None else path
-    if not path.is_file():
-        raise DataError("the paper's table is not here; work in a checkout of the book", path)
     found: dict[str, dict[str, float]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["database"], {})[row["method"]] = float(row["accuracy_percent"])
+    for row in paper_rows("table7_tner.csv"):
+        found.setdefault(row["database"], {})[row["method"]] = float(row["accuracy_percent"])
     return found
 
 

@@ -1,20 +1,16 @@
 """Tables of results beside the paper's: what ``mtl table`` prints and the chapters show."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mtl_lib.errors import DataError
 from mtl_lib.experiments.arms import ARMS
-from mtl_lib.experiments.recorded import PAPER, paper_text
+from mtl_lib.experiments.recorded import paper_rows
 from mtl_lib.ledger import Entry
 from mtl_lib.seeds import Spread, paired, spread
 
 METRICS = ("accuracy", "macro_recall", "nme")
-TABLE_4 = PAPER / "table4_mental_state_accuracy.csv"
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Row:
     devices: tuple[str, ...]
 
 
-def paper_accuracies(path: Path | None = None) -> dict[str, float]:
+def paper_accuracies() -> dict[str, float]:
     """Return the accuracies of the paper's Table 4 by the name of our arm.
 
     Examples
@@ -51,12 +47,10 @@ def paper_accuracies(path: Path | None = None) -> dict[str, float]:
     >>> found["single"], found["laf+ada"], "cross_stitch+ada" in found
     (28.39, 36.72, False)
     """
-    path = TABLE_4 if path is None else path
-    rows = list(csv.DictReader(io.StringIO(paper_text(path.name, path.parent))))
     names = {"LAF": "laf", "Tucker": "tucker", "TT": "tt"}
     names |= {f"RN({layers})": f"hard{stage}" for stage, layers in enumerate((6, 14, 26, 32), 1)}
     found = {}
-    for row in rows:
+    for row in paper_rows("table4_mental_state_accuracy.csv"):
         if row["accuracy_percent"]:
             own = {"Single task": "single"}.get(row["group"]) or names.get(row["method"], "cross_stitch")
             found[own + ("+ada" if row["ada"] == "yes" else "")] = float(row["accuracy_percent"])
@@ -166,7 +160,7 @@ def table4_html(rows: Sequence[Row]) -> str:
         text = f"{found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
         return f"<td>{f'<strong>{text}</strong>' if found.clear else text}</td>"
 
-    lines = ['<table class="mtl-results" tabindex="0"><thead><tr>']
+    lines = ['<table class="mtl-results mtl-scrolls" tabindex="0"><thead><tr>']
     lines += [f'<th scope="col">{head}</th>' for head in heads] + ["</tr></thead><tbody>"]
     for row in rows:
         cells = [cell(row.spreads.get(metric), False) for metric in METRICS]

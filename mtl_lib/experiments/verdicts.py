@@ -147,7 +147,12 @@ def judge_claim(
     """Return a claim's verdict.
 
     A claim is reproduced if all its tests are, and all its controls; explained by the control if the tests hold and a
-    control does not; opposite if one of its tests is clearly the other way round; else inside the noise.
+    control does not; opposite if one of its tests is clearly the other way round; not recorded yet if a test or a control
+    that is needed is not; else inside the noise.
+
+    Opposite needs no control.  A control asks whether a gain that is there has another reason than the claimed one; where
+    the difference has the other sign there is no such gain to explain.  Nor can a test that is still missing mend it: a
+    claim says that *all* its tests come out.
 
     Parameters
     ----------
@@ -249,10 +254,26 @@ def judged_tests(found: Sequence[Verdict]) -> list[Judged]:
 
 
 def held_together(found: Sequence[Verdict], level: float = LEVEL) -> list[Judged]:
-    """Return those of :func:`judged_tests` that leave out 0 even when held to all of them together (Holm)."""
+    """Return those of :func:`judged_tests` that leave out 0 even when held to all of them together (Holm).
+
+    The family is all that :func:`judged_tests` returns: the different contrasts for more or less in the tests of the given
+    claims, each once.  Controls and contrasts for "equal" are not in it.
+
+    Parameters
+    ----------
+    found : sequence of Verdict
+        Of one tier.
+    level : float, optional
+        One minus the error rate of the family.
+    """
     judged = judged_tests(found)
     kept = holm([each.difference.p for each in judged], level)
     return [each for each, stays in zip(judged, kept, strict=True) if stays]
+
+
+def in_family(verdict: Verdict) -> list[Judged]:
+    """Return a claim's contrasts that belong to the family of :func:`held_together`."""
+    return judged_tests([verdict])
 
 
 def by_chance(found: Sequence[Verdict], level: float = LEVEL) -> tuple[int, float, int]:

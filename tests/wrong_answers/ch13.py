@@ -31,6 +31,15 @@ def row_counts_of_300_w(common, challenging, full, counts):
     return _gap(common, challenging, full, (554, 135)) <= 0.01
 
 
+def row_three_times_a_half(common, challenging, full, counts):
+    return _gap(common, challenging, full, counts) <= 3 * 0.005
+
+
+def row_in_quadrature(common, challenging, full, counts):
+    shares = [count / sum(counts) for count in counts]
+    return _gap(common, challenging, full, counts) <= 0.005 * math.hypot(*shares, 1)
+
+
 def row_exact(common, challenging, full, counts):
     return round((counts[0] * common + counts[1] * challenging) / sum(counts), 2) == full
 
@@ -54,6 +63,25 @@ def huber_cut_around_the_median(labels, delta):
 def huber_without_the_far(labels, delta):
     near = (labels - labels.median()).abs() <= delta
     return labels[near].mean().item()
+
+
+def huber_trimmed_mean(labels, delta):
+    c = labels.median()
+    for _ in range(100):
+        c = labels[(labels - c).abs() <= delta].mean()
+    return c.item()
+
+
+def huber_derivative_of_half_a_square(labels, delta):
+    low, high = labels.min(), labels.max()
+    for _ in range(80):
+        c = (low + high) / 2
+        r = labels - c
+        pull = torch.where(
+            r.abs() <= delta, r, r.sign() * delta / 2
+        )  # delta / 2 from the value, not the slope
+        low, high = (c, high) if pull.sum() > 0 else (low, c)
+    return c.item()
 
 
 def huber_one_step_from_the_mean(labels, delta):
@@ -100,6 +128,22 @@ def point_one_step(places, weights):
     return _weiszfeld(places, weights, steps=1)
 
 
+def point_squared_distances(places, weights):
+    c = places.mean(0)
+    for _ in range(500):
+        pull = weights / (places - c).square().sum(1).clamp_min(1e-12)
+        c = (pull[:, None] * places).sum(0) / pull.sum()
+    return c
+
+
+def point_each_coordinate(places, weights):
+    c = places.mean(0)
+    for _ in range(2000):
+        pull = weights[:, None] / (places - c).abs().clamp_min(1e-12)
+        c = (pull * places).sum(0) / pull.sum(0)
+    return c
+
+
 def point_best_given(places, weights):
     cost = (weights * (places[:, None] - places).norm(dim=-1)).sum(1)
     return places[cost.argmin()]
@@ -137,6 +181,32 @@ def error_without_the_factor(errors, persons):
 def error_by_people_alone(errors, persons):
     people = len(set(persons))
     return errors.std().item() / math.sqrt(people)
+
+
+def error_of_runs(errors, persons):
+    """Each row of neighbours counts as a person."""
+    sums, mean = [], errors.mean()
+    for k, who in enumerate(persons):
+        deviation = (errors[k] - mean).item()
+        if k and persons[k - 1] == who:
+            sums[-1] += deviation
+        else:
+            sums.append(deviation)
+    return math.sqrt(len(sums) / (len(sums) - 1) * sum(x * x for x in sums)) / len(errors)
+
+
+def error_around_the_mean_of_people(errors, persons):
+    names = sorted(set(persons))
+    index = torch.tensor([names.index(who) for who in persons])
+    counts = torch.bincount(index)
+    people = torch.zeros(len(names), dtype=errors.dtype).index_add(0, index, errors) / counts
+    sums = counts * (people - people.mean())
+    return (len(names) / (len(names) - 1) * sums.square().sum()).sqrt().item() / len(errors)
+
+
+def error_factor_of_pictures(errors, persons):
+    count = len(errors)
+    return (count / max(1, count - 1) * _sums(errors, persons).square().sum()).sqrt().item() / count
 
 
 def error_not_divided(errors, persons):
@@ -177,6 +247,16 @@ def area_of_8(limits, shares):
     return low / 8, high / 8
 
 
+def area_lower_alone(limits, shares):
+    return _bounds(limits, shares)[0] / limits[-1]
+
+
+def area_half_the_widest_step(limits, shares):
+    middle = sum(_bounds(limits, shares)) / 2 / limits[-1]
+    widest = max(b - a for a, b in zip(limits, limits[1:], strict=False)) / limits[-1]
+    return middle - widest * shares[-1] / 2, middle + widest * shares[-1] / 2
+
+
 def area_zero_to_last(limits, shares):
     return 0.0, shares[-1]
 
@@ -189,6 +269,8 @@ WRONG = {
         ("too generous", row_too_generous),
         ("the counts of 300-W", row_counts_of_300_w),
         ("equal after rounding", row_exact),
+        ("three half digits", row_three_times_a_half),
+        ("roundings in quadrature", row_in_quadrature),
     ],
     "check_13_2": [
         ("mean", huber_mean),
@@ -196,6 +278,8 @@ WRONG = {
         ("cut off around the median", huber_cut_around_the_median),
         ("far labels thrown away", huber_without_the_far),
         ("one step", huber_one_step_from_the_mean),
+        ("mean of the near ones, again and again", huber_trimmed_mean),
+        ("far labels pull with half of delta", huber_derivative_of_half_a_square),
         ("half way", huber_half_way),
     ],
     "check_13_3": [
@@ -206,6 +290,8 @@ WRONG = {
         ("weights upside down", point_weights_upside_down),
         ("one step", point_one_step),
         ("the best given place", point_best_given),
+        ("squared distances in the weights", point_squared_distances),
+        ("each coordinate by itself", point_each_coordinate),
     ],
     "check_13_4": [
         ("pictures", error_of_pictures),
@@ -213,6 +299,9 @@ WRONG = {
         ("without the factor", error_without_the_factor),
         ("people alone", error_by_people_alone),
         ("not divided", error_not_divided),
+        ("neighbours for people", error_of_runs),
+        ("around the mean of people", error_around_the_mean_of_people),
+        ("the factor counts pictures", error_factor_of_pictures),
     ],
     "check_13_5": [
         ("trapezoids", area_trapezoids),
@@ -221,5 +310,7 @@ WRONG = {
         ("even steps", area_even_steps),
         ("always up to 8", area_of_8),
         ("0 and the last share", area_zero_to_last),
+        ("one bound", area_lower_alone),
+        ("trapezoids and the widest step", area_half_the_widest_step),
     ],
 }

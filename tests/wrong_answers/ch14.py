@@ -132,6 +132,10 @@ def worth_beyond(counts, scratch, reached):
     return math.exp((reached - start) / slope)
 
 
+def worth_open_end(counts, scratch, reached):
+    return math.inf if reached >= scratch[-1] else math.exp(np.interp(reached, scratch, np.log(counts)))
+
+
 def worth_fit(counts, scratch, reached):
     slope, start = np.polyfit(np.log(counts), scratch, 1)
     found = math.exp((reached - start) / slope)
@@ -168,6 +172,7 @@ WRONG = {
         ("the largest number tried", worth_last),
         ("the next number tried", worth_first_count),
         ("extrapolated", worth_beyond),
+        ("infinity at the last point already", worth_open_end),
         ("one line through all points", worth_fit),
     ],
 }

@@ -209,6 +209,30 @@ def degree_is_rounded_up(penalty, w):
     return float(max(1, round(inner / value)))
 
 
+def degree_rounded(penalty, w):
+    value, _, inner = _parts(penalty, w)
+    return float(round(inner / value))
+
+
+def degree_tensor(penalty, w):
+    x = w.clone().requires_grad_()
+    value = penalty(x)
+    (gradient,) = torch.autograd.grad(value, x)
+    return (gradient * w).sum() / value
+
+
+def degree_array(penalty, w):
+    return degree_tensor(penalty, w).detach().numpy()
+
+
+def degree_quotient(penalty, w, step=1e-7):
+    return ((penalty((1 + step) * w) - penalty((1 - step) * w)) / (2 * step * penalty(w))).item()
+
+
+def degree_logarithms(penalty, w):
+    return torch.log2(penalty(2 * w) / penalty(w)).item()
+
+
 WRONG = {
     "check_15_1": [
         ("a control was never asked", judge_without_control),
@@ -241,5 +265,10 @@ WRONG = {
         ("a cosine", degree_cosine),
         ("growth, not its exponent", degree_growth),
         ("at least 1", degree_is_rounded_up),
+        ("rounded to a whole number", degree_rounded),
+        ("a tensor instead of a number", degree_tensor),
+        ("an array instead of a number", degree_array),
+        ("a quotient of differences", degree_quotient),
+        ("logarithms of two values", degree_logarithms),
     ],
 }
