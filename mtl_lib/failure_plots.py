@@ -239,8 +239,9 @@ def twins_text(entries: Sequence[Entry], name: str) -> str:
     Examples
     --------
     >>> from mtl_lib.ledger import read
-    >>> print(twins_text(read("failures", tier="synthetic", budget="cpu"), "rank_one_opposite").splitlines()[0])
-    detected if some layer has a cosine below -0.9
+    >>> runs = read("failures", tier="synthetic", budget="cpu")
+    >>> twins_text(runs, "rank_one_opposite").splitlines()[:2]
+    ['detected if some layer has a cosine below', '  -0.9']
     """
     failure, _ = failure_of(name)
     both = twins(entries, name)

@@ -240,8 +240,9 @@ class Deviation(TaskPenalty):
 
     With kernel norms pinned S is a constant, and R convex but for the projection that pins.  For two tasks of one
     length step and projection together are even the exact proximal step of :math:`\tau R` on the sphere: with an
-    angle of :math:`2\theta` between the tasks both end at :math:`\tan\theta' = (\sin\theta - \tau/2\rho^2) /
-    \cos\theta`, :math:`\rho` being the length.
+    angle of :math:`2\theta` between the tasks both end at :math:`\tan\theta' = \max(\sin\theta - \tau/2\rho^2, 0)
+    / \cos\theta`, :math:`\rho` being the length.  Exactly opposite tasks have the mean 0: they move along their own line,
+    and from :math:`\tau = 2\rho^2` on both end at zeros, which have no direction and stay so.
 
     Parameters
     ----------

@@ -100,6 +100,19 @@ def assert_reported(report, whole, victims):
         assert lost_rows > usual or not report.complete() or unmarked, "faces are gone without a word"
 
 
+def refused_or_left_out(reader, folder, message, lost=1):
+    """Damage to a set is refused with this message, or as many faces as are lost are left out and counted.
+
+    Returns the account of what was left out.
+    """
+    with pytest.raises(DataError, match=message):
+        reader(folder).load(size=24)
+    faces, report = reader(folder).load(size=24, damaged="leave out")
+    assert len(faces) == sum(reader(folder).published.values()) - lost
+    assert report.unaccounted() == 0 and not report.complete()
+    return report
+
+
 @contextmanager
 def one_face_for_all(twin):
     """While this lasts, the writer ``twin`` (a module) draws one face and uses it for all: for counting files."""

@@ -12,7 +12,7 @@ from mtl_lib import cli
 from mtl_lib.errors import DataError
 from mtl_lib.experiments import claims as module
 from mtl_lib.experiments.claims import Contrast, read_claims
-from mtl_lib.experiments.scorecard import summary
+from mtl_lib.experiments.scorecard import claims_text, summary
 from mtl_lib.experiments.scorecard_page import scorecard_html
 from mtl_lib.experiments.verdicts import (
     CHECKED,
@@ -225,7 +225,8 @@ def test_what_holds_in_the_family_is_marked_at_its_claim_and_nowhere_else(book):
     assert {str(each.contrast) for each in held_together(found)} == {
         "demo accuracy: laf > single", "demo accuracy: hard1 > hard2",
     }  # fmt: skip
-    text, words = claims_text({"open": found}, details=True), page(book).words
+    text, words = claims_text({"open": found}, details=True, whole=True), page(book).words
+    assert "keeps" not in claims_text({"open": found}, details=True), "a part of the claims is no family"
     assert (
         "open: REPRODUCED (Holm keeps 1 of 1)" in text
         and "open: INSIDE THE NOISE (Holm keeps 1 of 2)" in text
@@ -361,6 +362,7 @@ def test_the_command_prints_verdicts_and_fits_a_terminal(book, capsys):
     [
         ("laf > single", "laf better than single", "is no test"),
         ("laf = tucker +- 1", "laf = tucker", "is no test"),
+        ("laf = tucker +- 1", "laf = tucker +- nan", "finite number"),
         ("demo accuracy: laf > single", "dmeo accuracy: laf > single", "not in the file's list"),
         ('id = "ranked"', 'id = "gain"', "stands twice"),
         ('because = "shrinking does it"', "", "go together"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mtl_lib.errors import DataError
-from mtl_lib.experiments.confirmation import CONFIRMATION, METRIC, SEEDS, confirmation_jobs
+from mtl_lib.experiments.confirmation import CONFIRMATION, METRIC, SEEDS
 from mtl_lib.experiments.proposal import PROPOSED, STRONG
 from mtl_lib.experiments.registry import EXPERIMENTS
 from mtl_lib.experiments.search import SEARCH_SEEDS
@@ -24,7 +24,7 @@ def test_it_is_an_experiment_of_two_arms_and_new_seeds():
 
 def test_both_arms_are_table_4s_with_nothing_but_another_seed():
     table = read("table4", default_folder(), tier="open", budget="cpu")
-    jobs = confirmation_jobs("open", "cpu", SEEDS["cpu"], default_folder())
+    jobs = CONFIRMATION.jobs("open", "cpu", SEEDS["cpu"], default_folder())
     assert len(jobs) == 2 * len(SEEDS["cpu"]) and {job.method for job in jobs} == {PROPOSED, STRONG}
     for job in jobs[:2]:
         recorded = next(run for run in table if run.method == job.method)
@@ -36,7 +36,7 @@ def test_both_arms_are_table_4s_with_nothing_but_another_seed():
 
 def test_without_a_search_nothing_is_chosen(tmp_path):
     with pytest.raises(DataError, match="search"):
-        confirmation_jobs("open", "cpu", (10,), tmp_path)
+        CONFIRMATION.jobs("open", "cpu", (10,), tmp_path)
 
 
 def test_nothing_but_the_declared_seeds_is_recorded():

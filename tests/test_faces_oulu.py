@@ -5,7 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from damaged_sets import damage_settings, nothing_is_lost_silently, one_face_for_all, without_pixels
+from damaged_sets import (
+    damage_settings,
+    nothing_is_lost_silently,
+    one_face_for_all,
+    refused_or_left_out,
+    without_pixels,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -175,10 +181,7 @@ DAMAGE = {
 def test_damage_ends_in_one_clear_message_or_a_counted_omission(copy, damage):
     harm, message, lost = DAMAGE[damage]
     harm(copy)
-    with pytest.raises(DataError, match=message):
-        OuluCASIA(copy).load(size=24)
-    faces, report = OuluCASIA(copy).load(size=24, damaged="leave out")
-    assert len(faces) == 33 - lost and report.unaccounted() == 0 and not report.complete()
+    refused_or_left_out(OuluCASIA, copy, message, lost)
 
 
 def test_oddities_are_noted(copy):

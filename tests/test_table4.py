@@ -12,7 +12,7 @@ from mtl_lib.experiments.arms import ARMS, arm_settings
 from mtl_lib.experiments.base import Job
 from mtl_lib.experiments.face_runs import SCALES, face_sets, run_config
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials, tuned_arms
-from mtl_lib.experiments.table4 import search_jobs, table_jobs
+from mtl_lib.experiments.table4 import TABLE_EXPERIMENT, search_jobs
 from mtl_lib.experiments.tables import contrast, paper_accuracies, table4, table4_html, table4_text
 from mtl_lib.ledger import Entry, change, read
 
@@ -218,7 +218,7 @@ def test_all_experiments_of_a_tier_are_one_command_and_one_failure_does_not_stop
 
 def test_a_table_without_its_search_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match="run the sweep of the search first"):
-        table_jobs("synthetic", "smoke", [0], tmp_path)
+        TABLE_EXPERIMENT.jobs("synthetic", "smoke", [0], tmp_path)
 
 
 def test_every_seed_renders_other_people_but_the_same_number_of_each_state():

@@ -186,8 +186,10 @@ def test_no_column_of_the_table_runs_into_the_next():
                 metrics={**numbers, "auc/full": 0.5, "failures/full": 99.9}, seconds=1.0, memory=1.0,
             )  # fmt: skip
 
-    text = table6_text([*runs("single", 12.0), *runs(MEAN_SHAPE, 88.0)])
+    text = table6_text([*runs("single", 12.0), *runs("hard", 13.0), *runs(MEAN_SHAPE, 88.0)])
     assert "+76.00" in text and not re.search(r"\d[+-]\d", text)
+    # Hard poses are a column, hard sharing is a row, and each says which.
+    assert re.findall(r"hard \S+", text) == ["hard poses", "hard sharing"] and text.count("hard") == 2
 
 
 def test_the_command_sweeps_and_prints_it_and_the_curves_lie_beside_the_ledger(tmp_path, capsys):

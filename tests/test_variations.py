@@ -9,7 +9,7 @@ from mtl_lib.experiments import table4, variations
 from mtl_lib.experiments.arms import ARMS
 from mtl_lib.experiments.registry import EXPERIMENTS
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, trials, tuned_arms
-from mtl_lib.experiments.table4 import SEARCH, table_jobs
+from mtl_lib.experiments.table4 import SEARCH, TABLE_EXPERIMENT
 from mtl_lib.experiments.variations import (
     LANDMARK_FRONT,
     LEARNING_CURVE,
@@ -44,7 +44,10 @@ def ledger(tmp_path_factory):
 
 @pytest.mark.parametrize("variation", [LEARNING_CURVE, LANDMARK_FRONT], ids=lambda each: each.name)
 def test_one_setting_differs_from_table_4_and_its_own_value_is_not_run_again(variation, ledger):
-    table = {(job.method, job.seed): job.config["train"] for job in table_jobs("open", "cpu", SEEDS, ledger)}
+    table = {
+        (job.method, job.seed): job.config["train"]
+        for job in TABLE_EXPERIMENT.jobs("open", "cpu", SEEDS, ledger)
+    }
     jobs = varied_jobs(variation, "open", "cpu", SEEDS, ledger)
     values = variation.values["cpu"]
     for job in jobs:

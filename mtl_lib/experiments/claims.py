@@ -5,6 +5,7 @@ A claim stands there in our words, with the paper's numbers, and with *tests*: s
 hold as well.  :mod:`mtl_lib.experiments.verdicts` judges them.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -76,8 +77,10 @@ class Contrast:
             )
         other, _, other_metric = match["other"].partition("@")
         number, margin = _number(other), _number(match["margin"] or "0")
-        if margin is None or margin < 0 or (number is not None and other_metric):
-            raise DataError(f"{text!r}: what follows +- must be a number above 0, and a number has no metric")
+        if margin is None or not 0 <= margin < math.inf or (number is not None and other_metric):
+            raise DataError(
+                f"{text!r}: what follows +- must be a finite number, not below 0, and a number has no metric"
+            )
         return cls(
             experiment=match["experiment"], metric=match["metric"], method=match["method"], sign=match["sign"],
             other=None if number is not None else other, other_metric=other_metric or match["metric"],

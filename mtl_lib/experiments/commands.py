@@ -212,4 +212,4 @@ def print_claims(
     from mtl_lib.experiments.verdicts import verdicts
 
     folder = ledger_folder(ledger, budget or "cpu", Path("runs/sweeps"))
-    print(claims_text({tier: verdicts(tier, folder, budget) for tier in tiers}, details))
+    print(claims_text({tier: verdicts(tier, folder, budget) for tier in tiers}, details, whole=True))

@@ -7,16 +7,12 @@ show a true difference of two points four times in five if the differences sprea
 report is a test.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import functools
 
-from mtl_lib.experiments.arms import arm_settings
-from mtl_lib.experiments.base import Experiment, Job
-from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, run_config, run_faces
+from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.face_runs import DEFAULTS, run_faces
 from mtl_lib.experiments.proposal import PROPOSED, STRONG
-from mtl_lib.experiments.search import choose
-from mtl_lib.experiments.table4 import SEARCH
-from mtl_lib.ledger import read
+from mtl_lib.experiments.table4 import SEARCH, tuned_jobs
 
 NAME = "confirmation"
 
@@ -27,27 +23,11 @@ SEEDS = {"smoke": (10,), **dict.fromkeys(("cpu", "t4", "full"), tuple(range(10, 
 """No seed of Table 4 or of any search."""
 
 
-def confirmation_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
-    """List the runs of both arms, with the settings that the recorded search chose for them."""
-    blocks, found = SCALES[budget]["blocks"], read(SEARCH, folder, tier=tier, budget=budget)
-    settings = {
-        arm: {**arm_settings(arm, blocks), **choose(arm, budget, found)} for arm in (PROPOSED, STRONG)
-    }
-    return [
-        Job(
-            experiment=NAME, method=arm, seed=seed, tier=tier, budget=budget,
-            config=run_config(tier, budget, seed, own),
-        )
-        for seed in seeds
-        for arm, own in settings.items()
-    ]  # fmt: skip
-
-
 CONFIRMATION = Experiment(
     name=NAME,
     title="one contrast named beforehand: the proposal against the strong rival, on new seeds",
     seeds=SEEDS,
-    jobs=confirmation_jobs,
+    jobs=functools.partial(tuned_jobs, NAME, (PROPOSED, STRONG)),
     run=run_faces,
     needs=(SEARCH,),
     defaults=DEFAULTS,

@@ -3,6 +3,7 @@
 from mtl_lib.errors import ConfigError
 from mtl_lib.experiments.alignment import ALIGNMENT
 from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.central import CENTRAL
 from mtl_lib.experiments.confirmation import CONFIRMATION
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE_EXPERIMENT,
         CURVE_EXPERIMENT,
         FRONT_EXPERIMENT,
+        CENTRAL,
         CONFIRMATION,
         TNDR,
         ALIGNMENT,

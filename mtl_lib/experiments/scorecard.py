@@ -22,7 +22,8 @@ def summary(found: Sequence[Verdict]) -> str:
     judged, expected, together = by_chance(found)
     if judged:
         lines.append(
-            f"Holm's family: {judged} contrasts for more or less, each once, all that the tests of these claims judge;"
+            f"Holm's family: {judged} contrast{'s' * (judged != 1)} for more or less, each once, all that the tests of"
+            " these claims judge;"
             f" controls are not in it. Without any effect {expected:.1f} of their 95 % intervals would leave out 0, half"
             f" of these as claimed. Held to all together {together} hold{'s' * (together == 1)}."
         )
@@ -43,7 +44,7 @@ def kept_of(verdict: Verdict, kept: Collection[str]) -> str:
     return f"Holm keeps {number} of {len(own)}" if number else ""
 
 
-def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -> str:
+def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False, *, whole: bool = False) -> str:
     """Return the scorecard for a terminal, at most 88 characters wide.
 
     Parameters
@@ -52,10 +53,14 @@ def claims_text(found: Mapping[str, Sequence[Verdict]], details: bool = False) -
         By tier, the same claims in the same order.
     details : bool, optional
         Print every contrast with its interval, not only what the verdict rests on.
+    whole : bool, optional
+        These are all claims that were looked at, a family: mark what holds in it.  In a part of them nothing is marked,
+        because more would hold there than in the whole.
     """
     lines: list[str] = []
     kept = {
-        tier: {str(each.contrast) for each in held_together(verdicts)} for tier, verdicts in found.items()
+        tier: {str(each.contrast) for each in held_together(verdicts)} if whole else set()
+        for tier, verdicts in found.items()
     }
 
     def say(text: str, indent: int) -> None:

@@ -32,17 +32,36 @@ def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> l
     ]  # fmt: skip
 
 
-def table_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
-    """List the runs of all arms, each with the settings that the recorded search chose for it."""
+def tuned_jobs(
+    experiment: str, arms: Sequence[str], tier: str, budget: str, seeds: Sequence[int], folder: Path
+) -> list[Job]:
+    """List runs of some arms, each with the settings that the recorded search chose for it.
+
+    Parameters
+    ----------
+    experiment : str
+        Whose runs they are.
+    arms : sequence of str
+        Of :data:`~mtl_lib.experiments.arms.ARMS`.
+    tier, budget : str
+    seeds : sequence of int
+    folder : Path
+        The ledger, where the search is recorded.
+
+    Raises
+    ------
+    DataError
+        If the search is not recorded.
+    """
     blocks, found = SCALES[budget]["blocks"], read(SEARCH, folder, tier=tier, budget=budget)
-    chosen = {arm: choose(arm, budget, found) for arm in ARMS}
+    settings = {arm: {**arm_settings(arm, blocks), **choose(arm, budget, found)} for arm in arms}
     return [
         Job(
-            experiment=TABLE, method=arm, seed=seed, tier=tier, budget=budget,
-            config=run_config(tier, budget, seed, {**arm_settings(arm, blocks), **chosen[arm]}),
+            experiment=experiment, method=arm, seed=seed, tier=tier, budget=budget,
+            config=run_config(tier, budget, seed, own),
         )
         for seed in seeds
-        for arm in ARMS
+        for arm, own in settings.items()
     ]  # fmt: skip
 
 
@@ -58,7 +77,7 @@ TABLE_EXPERIMENT = Experiment(
     name=TABLE,
     title="Table 4: sharing and alignment, with controls and rivals, on test people",
     seeds={"smoke": (0,), "cpu": (0, 1, 2), "t4": (0, 1, 2, 3, 4), "full": (0, 1, 2)},
-    jobs=table_jobs,
+    jobs=functools.partial(tuned_jobs, TABLE, tuple(ARMS)),
     run=run_faces,
     needs=(SEARCH,),
     defaults=DEFAULTS,
