@@ -88,6 +88,10 @@ class TrainConfig:
         Whether the strength stays, or goes to ``gamma_end`` at the last step, linearly or exponentially.
     penalty_step : {"subgradient", "proximal"}
         How the penalty is followed (paper: sub-gradient); Tucker and TT have no proximal step.
+    penalty_null : {"minimum", "full"}
+        The sub-gradient of a trace norm where an unfolding lacks rank, as all do when tasks start from the same
+        weights: the shortest one, or the paper's :math:`U V^\\top`, which adds a unit push along arbitrary directions
+        (:func:`mtl_lib.polar.value_and_polar`) and takes an SVD in float64 of every unfolding.
     pinned : bool
         After each step, scale every kernel of the networks back to its initial Frobenius norm.  Under batch
         norm this changes no output, and leaves the penalty only directions to act on.
@@ -192,6 +196,7 @@ class TrainConfig:
     gamma_schedule: Literal["constant", "linear", "exponential"] = "constant"
     gamma_end: float = 0.0
     penalty_step: Literal["subgradient", "proximal"] = "subgradient"
+    penalty_null: Literal["minimum", "full"] = "minimum"
     pinned: bool = False
     ada: float = 0.1
     ada_ramp: bool = True
@@ -273,6 +278,16 @@ class TrainConfig:
                 f"penalty_step is 'proximal' and norm is {self.norm!r}: a sum of several trace norms has no"
                 " proximal step; use 'subgradient', or the norm 'laf'"
             )
+        if self.penalty_null == "full" and self.sharing == "soft":
+            if self.penalty_step == "proximal":
+                raise ConfigError(
+                    "penalty_null is 'full' and penalty_step is 'proximal': a proximal step takes no sub-gradient; use"
+                    " 'subgradient', or 'minimum'"
+                )
+            if self.norm in ("norm_only", "deviation"):
+                raise ConfigError(
+                    f"penalty_null is 'full' and norm is {self.norm!r}, which is no trace norm; use 'minimum'"
+                )
         if self.pinned and self.sharing == "factorised":
             raise ConfigError("pinned is set, but factorised weights are products and have no norm to pin")
         if not self.clip > 0:
