@@ -1,4 +1,4 @@
-"""What the functions on tensors take: refused here, with what was given and what is allowed, or not at all.
+"""What the functions on tensors take; anything else is refused, with what was given and what is allowed.
 
 A matrix of integers would be computed in float32 and its polar factor rounded to zeros, a complex one would lose its
 imaginary part, and a list fails somewhere inside with a message about something else.  Every check looks at types,
