@@ -130,7 +130,7 @@ def watch(run: Run, nudge: float | int) -> None:
                 noise = 1 + nudge * torch.randn(weights[0].shape, generator=generator)
                 for weight in weights:
                     weight.mul_(noise.to(weight.device))
-        run.log("start", added_in_full(run.kernels()))
+        run.log("completion", added_in_full(run.kernels()))
     if run.step in (1, run.config.steps):
         found = snapshot(run.kernels())
         ratio = found.sigma[:, 1] / found.sigma[:, 0]
@@ -148,7 +148,7 @@ def run(job: Job, workspace: Path, root: Path | None, accelerator: str) -> Outco
         job, workspace, root, accelerator, watch=functools.partial(watch, nudge=job.config["nudge"])
     )
     log = read_log(workspace)
-    start = next(line for line in log if line["event"] == "start")
+    start = next(line for line in log if line["event"] == "completion")
     first, last = [line for line in log if line["event"] == "apart"]
     metrics = {f"start_{name}": start[name] for name in ("added", "spectral", "peak", "same")}
     for when, line in (("first", first), ("last", last)):
