@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from mtl_lib import task_rows
 from mtl_lib.arguments import at_least_zero, floating
 from mtl_lib.arguments import layers as checked_layers
+from mtl_lib.constants import constant
 from mtl_lib.errors import ConfigError
 from mtl_lib.methods import checked_null, known_method, penalty_null
 from mtl_lib.mode_gram import checked_precision
@@ -51,6 +52,11 @@ __all__ = [
 ]
 
 
+def _weighted(terms: Tensor, weights: Sequence[float | int]) -> Tensor:
+    """The weighted sum of a layer's terms."""
+    return (terms * constant(tuple(weights), terms.dtype, terms.device)).sum()
+
+
 class _TensorTraceNorm(torch.autograd.Function):
     """Value and hand-written sub-gradient; there is no second derivative."""
 
@@ -59,7 +65,7 @@ class _TensorTraceNorm(torch.autograd.Function):
         terms, gradient = of_tensor(x, kind, weights, method, null, ctx.needs_input_grad[0])
         if gradient is not None:
             ctx.save_for_backward(gradient.to(x.dtype))
-        return (terms * terms.new_tensor(weights)).sum()
+        return _weighted(terms, weights)
 
     @staticmethod
     @once_differentiable
@@ -137,7 +143,7 @@ class _StackPenalty(torch.autograd.Function):
         )
         if gradients is not None:
             ctx.save_for_backward(*gradients)
-        return (terms.values * terms.values.new_tensor(weights)).sum()
+        return _weighted(terms.values, weights)
 
     @staticmethod
     @once_differentiable
@@ -308,8 +314,7 @@ class TraceNormPenalty:
         if measures is not None:
             measures |= self._measured(layers, found)
         totals = [
-            (terms.values * terms.values.new_tensor(weights)).sum()
-            for terms, (_, _, weights) in zip(found, layers, strict=True)
+            _weighted(terms.values, weights) for terms, (_, _, weights) in zip(found, layers, strict=True)
         ]
         return self.gamma * torch.stack(totals).sum()
 
