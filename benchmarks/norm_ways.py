@@ -95,6 +95,14 @@ def lowrank(matrix: torch.Tensor):
     return u, s, v.T
 
 
+def tall_svd(matrix: torch.Tensor):
+    """The SVD of the transpose where that is taller than wide: LAPACK then starts with a QR factorisation."""
+    if matrix.shape[-2] >= matrix.shape[-1]:
+        return torch.linalg.svd(matrix, full_matrices=False)
+    u, s, v = torch.linalg.svd(matrix.mT.contiguous(), full_matrices=False)
+    return v.mT, s, u.mT
+
+
 def autograd(layers, kind, weights=None):
     """What PyTorch offers."""
     total = 0.0
@@ -135,6 +143,7 @@ def ways(kind: str) -> dict[str, Callable]:
     """Everything that is compared for a kind, the reference of the times first."""
     found = {
         "torch svd": by_decomposition(lambda m: torch.linalg.svd(m, full_matrices=False)),
+        "svd, tall": by_decomposition(tall_svd),
         "torch autograd": autograd,
         "svd_lowrank": by_decomposition(lowrank),
         "auto": library("auto"),

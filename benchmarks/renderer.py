@@ -1,19 +1,31 @@
 """Faces per second of the renderer and of the loaders, beside the training step that they must feed.
 
-Run from the repository root: ``python benchmarks/renderer.py``.  Time is processor time on one thread, so a
+Run from the root of the repository::
+
+    python benchmarks/renderer.py            # a minute of one quiet core
+    python benchmarks/renderer.py --record   # also writes data/results/renderer_benchmark.csv
+
+Time is processor time on one thread, so a
 busy machine disturbs it less than a clock on the wall would; the two agree on an idle one.  On a GPU (``--device
 cuda``) it is time on the clock, after waiting for the device.  A loader that makes fewer faces a second than
 the step takes keeps the step waiting; its ratio is then below 1.
 """
 
 import argparse
+import csv
+import datetime
+import io
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from mtl_lib import atomic
 from mtl_lib.backbones import resnet34
 from mtl_lib.faces.render import render
 from mtl_lib.faces.rendered import rendered_faces
@@ -23,6 +35,8 @@ from mtl_lib.loaders import TaskBatches
 from mtl_lib.transforms import augment
 
 WANTED = 200  # faces per second and core at 96 x 96
+RESULTS = Path("data/results/renderer_benchmark.csv")
+COLUMNS = "table name size width batch faces_per_second ratio repeats torch machine date"
 
 
 def best_of(work: Callable[[], int], repeats: int, device: torch.device) -> float:
@@ -80,43 +94,122 @@ def training(size: int, batch: int, width: int, repeats: int, device: torch.devi
     return best_of(work, repeats, device)
 
 
-def main() -> None:
-    """Print one line per measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faces", type=int, default=256, help="faces per measurement of the renderer")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the best counts")
-    parser.add_argument("--batch", type=int, default=32, help="faces per task and step (256 on a GPU, say)")
-    parser.add_argument("--width", type=int, default=64, help="filters of the network's stem")
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    device = torch.device(options.device)
-    on = "core" if device.type == "cpu" else device.type
-    print(f"renderer, on one {on}")
+def machine(device: torch.device) -> str:
+    """The device, in words, and how busy it is with other work."""
+    if device.type != "cpu":
+        return torch.cuda.get_device_name(device)
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
+    busy = f", busy with other work ({load:.0f} processes per core)" if load > 1.5 else ""
+    return f"one thread of a {cores}-core {platform.machine().replace('_', '-')} CPU{busy}"
+
+
+def record(rows: list[dict], where: str) -> None:
+    """Write the rows with versions and date, the whole file or nothing; rows of other settings stay."""
+
+    def key(row: dict) -> tuple[str, ...]:
+        return row["table"], row["name"], str(row["size"]), str(row["width"]), str(row["batch"])
+
+    done, kept = {key(row) for row in rows}, []
+    if RESULTS.exists():
+        with RESULTS.open(encoding="utf-8", newline="") as file:
+            kept = [row for row in csv.DictReader(file) if key(row) not in done]
+    common = {"torch": torch.__version__, "machine": where, "date": datetime.date.today().isoformat()}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS.split(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept + [{**row, **common} for row in rows])
+    atomic.write_text(RESULTS, text.getvalue())
+    print(f"written: {RESULTS}")
+
+
+def measure(
+    faces: int = 256, repeats: int = 5, batch: int = 32, width: int = 64, device: torch.device | str = "cpu"
+) -> list[dict]:
+    """Print one line per measurement, and return them.
+
+    Parameters
+    ----------
+    faces : int
+        Per measurement of the renderer.
+    repeats : int
+        Measurements, of which the best counts.
+    batch : int
+        Faces per task and step.
+    width : int
+        Filters of the network's stem.
+    device : torch.device or str
+
+    Returns
+    -------
+    list of dict
+        Rows for :func:`record`.  ``ratio`` is how many times the wanted speed the renderer has, and how many times as
+        many faces a loader makes as the step takes.
+    """
+    device, rows = torch.device(device), []
+
+    def note(table: str, name: str, size: int, speed: float, ratio: float | None, **settings: int) -> None:
+        row = {"table": table, "name": name, "size": size, "width": "", "batch": "", **settings}
+        found = {"faces_per_second": f"{speed:.4g}", "ratio": "" if ratio is None else f"{ratio:.3g}"}
+        rows.append({**row, **found, "repeats": repeats})
+
+    print(f"renderer, on one {'core' if device.type == 'cpu' else device.type}")
     for size in (48, 96):
         for style in STYLES:
-            speed = rendering(options.faces, size, style, options.repeats, device)
-            note = f"  ({speed / WANTED:.1f} x the {WANTED} wanted)" if size == 96 else ""
-            print(f"  {size}x{size} {style}: {speed:.0f} faces per second{note}")
+            speed = rendering(faces, size, style, repeats, device)
+            wanted = speed / WANTED if size == 96 else None
+            note("renderer", style, size, speed, wanted)
+            told = "" if wanted is None else f"  ({wanted:.1f} x the {WANTED} wanted)"
+            print(f"  {size}x{size} {style}: {speed:.0f} faces per second{told}")
 
-    step = training(96, options.batch, options.width, max(1, options.repeats // 2), device)
-    print(f"training step of two ResNet-34s of width {options.width} at 96x96, {options.batch} faces each")
-    print(f"  {step:.0f} faces per second")
+    step = training(96, batch, width, max(1, repeats // 2), device)
+    note("step", "two ResNet-34s", 96, step, None, width=width, batch=batch)
+    print(f"training step of two ResNet-34s of width {width} at 96x96, {batch} faces each")
+    print(f"  {step:.3g} faces per second")
     print("loaders, two tasks at 96x96, and how many times as many faces as the step takes")
-    drawn = [rendered_faces(4 * options.batch, style=style) for style in STYLES]
+    drawn = [rendered_faces(4 * batch, style=style) for style in STYLES]
     with tempfile.TemporaryDirectory() as folder:
-        kept = [faces.cached(folder) for faces in drawn]
+        kept = [each.cached(folder) for each in drawn]
         start = time.perf_counter()
-        again = sum(len(faces.cached(folder)) for faces in drawn)
+        again = sum(len(each.cached(folder)) for each in drawn)
         reading = again / (time.perf_counter() - start)
     for name, sets, look in (
         ("kept in memory", kept, None),
         ("kept in memory, augmented", kept, augment),
         ("drawn on the fly, augmented", drawn, augment),
     ):
-        speed = loading(sets, options.batch, options.repeats, device, look)
+        speed = loading(sets, batch, repeats, device, look)
+        note("loaders", name, 96, speed, speed / step, width=width, batch=batch)
         print(f"  {name}: {speed:.0f} faces per second, {speed / step:.1f} x the step")
+    note(
+        "loaders",
+        "read back from the renderer's cache",
+        96,
+        reading,
+        reading / step,
+        width=width,
+        batch=batch,
+    )
     print(f"  (read back from the renderer's cache: {reading:.0f} faces per second)")
+    return rows
+
+
+def main() -> None:
+    """Print one line per measurement, and record them if that is wanted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faces", type=int, default=256, help="faces per measurement of the renderer")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the best counts")
+    parser.add_argument("--batch", type=int, default=32, help="faces per task and step (256 on a GPU, say)")
+    parser.add_argument("--width", type=int, default=64, help="filters of the network's stem")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    where = machine(torch.device(options.device))
+    print(f"torch {torch.__version__}, {where}")
+    rows = measure(options.faces, options.repeats, options.batch, options.width, options.device)
+    if options.record:
+        record(rows, where)
 
 
 if __name__ == "__main__":

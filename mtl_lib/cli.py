@@ -19,6 +19,7 @@ import tyro
 from mtl_lib.data_commands import DATA_COMMANDS, Tier, cache_folder
 from mtl_lib.errors import ConfigError, Interrupted, MtlError
 from mtl_lib.experiments import commands
+from mtl_lib.signals import ended_by_sigterm
 
 BudgetName = Literal["smoke", "cpu", "t4", "full"]
 
@@ -269,9 +270,10 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] == ["data"]:
-            status = tyro.extras.subcommand_cli_from_dict(
-                DATA_COMMANDS, prog="mtl data", description=_data.__doc__, args=args[1:]
-            )
+            with ended_by_sigterm():  # what is half written must not stay behind
+                status = tyro.extras.subcommand_cli_from_dict(
+                    DATA_COMMANDS, prog="mtl data", description=_data.__doc__, args=args[1:]
+                )
         elif args[:1] == ["results"]:
             status = tyro.extras.subcommand_cli_from_dict(
                 RESULTS_COMMANDS, prog="mtl results", description=_results.__doc__, args=args[1:]

@@ -5,17 +5,26 @@ both into a command line.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mtl_lib.atomic import remove_unfinished
 from mtl_lib.errors import ConfigError
 from mtl_lib.faces.registry import SETS, open_set, twin_writer
 
+if TYPE_CHECKING:
+    from mtl_lib.faces.base import FaceSet
+    from mtl_lib.faces.reports import SetReport
+
 Tier = Literal["synthetic", "open", "paper"]
 
-_NAMES = ", ".join(SETS)
+OPEN_NAMES = ("facial_expressions", "P1_Facial_Keypoints")
+"""The sets of the open tier: :data:`mtl_lib.faces.open_sets.READERS`, which mtl --help must not wait for."""
+
+_NAMES = ", ".join((*SETS, *OPEN_NAMES))
 SetName = Annotated[
     str | None,
     tyro.conf.arg(name="set", metavar="NAME", help=f"A single data set: {_NAMES}. Needs DIR."),
@@ -28,7 +37,7 @@ Folder = Annotated[
 
 
 def data_fetch(
-    name: Annotated[Literal["open"], tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{open}")],
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     /,
 ) -> None:
@@ -48,6 +57,15 @@ def data_fetch(
     folder
         Where the sets' folders go; then use --tier open --root DIR.
     """
+    if name in SETS:
+        raise ConfigError(
+            f'{name} cannot be downloaded: it has owners who want to be asked first. The appendix "Getting the data"'
+            " (chapters/appendix/data.md) says whom to ask and what to sign; when you have it, use mtl data check --set"
+            f" {name} DIR. To try everything before, use mtl data prepare --twin {name} DIR"
+        )
+    if name != "open":
+        both = ", which brings both open sets" if name in OPEN_NAMES else ""
+        raise ConfigError(f"nothing to download is called {name!r}; use mtl data fetch open {folder}{both}")
     from mtl_lib.faces.fetch import fetch
 
     fetch(folder)
@@ -62,6 +80,7 @@ def data_check(
     root: Path | None = None,
     expression_set: str = "lsemsw",
     landmark_sets: str = "300w+menpo",
+    subset: bool = False,
     all_names: Annotated[bool, tyro.conf.arg(name="all")] = False,
 ) -> int:
     """Look at every file of a data set and say what is there, what is missing, what was left out, and why.
@@ -69,7 +88,8 @@ def data_check(
     A single set: mtl data check --set 300w DIR. A tier, which is an expression set and a landmark set:
     mtl data check --tier open --root DIR. Nothing is changed.
 
-    The exit status is 0 if a set is sound and complete, 1 if faces are missing or damaged, 2 if it cannot be read at all.
+    The exit status is 0 if a set (of a tier, every set) is sound and complete, 1 if faces are missing or damaged or there
+    are more than there should be, 2 if it cannot be read at all.
 
     Parameters
     ----------
@@ -83,27 +103,32 @@ def data_check(
         For --tier paper: which one.
     landmark_sets
         For --tier paper: which ones, joined by "+".
+    subset
+        The copy is a part of the set on purpose: that faces are missing is counted and said, but is no fault. Nobody
+        can tell such a copy from one that has lost rows and pictures alike, so it has to be said.
     all_names
         Print every name, not the first three for each reason.
     """
+    names = None if all_names else 3
     if set_name is None:
         if folder is not None:
             raise ConfigError(f"which data set is in {folder}? Name it with --set; there are {_NAMES}")
         from mtl_lib.faces.tiers import check_tier
 
-        print(check_tier(tier, root, expression_set=expression_set, landmark_sets=landmark_sets))
-        return 0
-    data = open_set(set_name, _needed(folder, "check", set_name))
-    print(repr(data))
-    report = data.check(progress=True)
-    print(report.text(None if all_names else 3))
-    sound = report.sound()
-    print(
-        "sound: nothing is missing or damaged"
-        if sound
-        else "NOT sound: see what is missing, left out and noted above"
-    )
-    return 0 if sound else 1
+        whole = check_tier(tier, root, expression_set=expression_set, landmark_sets=landmark_sets)
+        print(whole.text(names))
+        return _verdict(whole.sets, subset)
+    place = _needed(folder, "check", set_name)
+    if set_name in OPEN_NAMES:
+        from mtl_lib.faces.open_sets import check_open
+
+        report = check_open(set_name, place)[1]
+    else:
+        data = open_set(set_name, place)
+        print(repr(data))
+        report = data.check(progress=True)
+    print(report.text(names))
+    return _verdict([report], subset)
 
 
 def data_prepare(
@@ -129,7 +154,8 @@ def data_prepare(
     them. Each part is kept as soon as it is done: after an interruption the same command goes on with the next.
 
     mtl data prepare --twin 300w DIR writes a rendered twin into a new folder: faces that show nobody, in exactly
-    the layout of that set, marked as such. Everything that reads the set reads its twin.
+    the layout of that set, marked as such. Everything that reads the set reads its twin. It is there whole or not at all:
+    Ctrl-C and SIGTERM take away what is begun, and what a killed command leaves beside DIR, the next one removes.
 
     Parameters
     ----------
@@ -144,7 +170,9 @@ def data_prepare(
     damaged
         A damaged file ends the work with its name, or the face is left out and counted.
     faces
-        Of a twin: about how many faces, or "full" for the published number; by default a few dozen.
+        Of a twin: about how many faces, or "full" for the published number; by default some dozens to some hundreds.
+        It counts the faces that are used: of a sequence in CK+ the last frame, in Oulu-CASIA the last three. Its
+        other frames are drawn, too, and CK+ has sequences without a label: its 35 faces are 315 pictures.
     seed
         Of a twin.
     """
@@ -156,6 +184,8 @@ def data_prepare(
         write = twin_writer(twin)
         target = _needed(folder, "prepare", twin, "--twin")
         options = {} if pixels is None else {"pixels": pixels}
+        for left in remove_unfinished(target):
+            print(f"removed {left}, which a run left that was killed while it wrote this twin")
         write(target, size=_size(faces), seed=seed, progress=True, **options)
         print(repr(open_set(twin, target)))
         print(f"next: mtl data check --set {twin} {target}")
@@ -168,11 +198,9 @@ def data_prepare(
             print(loaded)
         print(f"kept in {place}")
         return
-    data = open_set(set_name, _needed(folder, "prepare", set_name))
-    for part in data.parts():
-        loaded, report = data.load(
-            part, size=pixels or 96, cache=place, damaged=damaged.replace("-", " "), progress=True
-        )
+    source = _needed(folder, "prepare", set_name)
+    settings = {"size": pixels or 96, "cache": place, "damaged": damaged.replace("-", " ")}
+    for loaded, report in _parts(set_name, source, settings):
         print(loaded)
         if report.left_out:
             print(report)
@@ -192,6 +220,7 @@ def data_show(
     faces: int = 40,
     pixels: int = 96,
     seed: int = 0,
+    augmented: bool = False,
 ) -> None:
     """Draw a contact sheet: faces as the networks see them, with landmarks and labels, in one PNG.
 
@@ -218,15 +247,26 @@ def data_show(
         Side of the crops.
     seed
         Which faces.
+    augmented
+        A row for each face: as it is, then mirrored, turned, scaled, shifted, cropped, with noise, and all of it as in
+        training, with the landmarks where the augmentation has put them.
     """
     from mtl_lib.atomic import write_bytes
-    from mtl_lib.faces.sheet import contact_sheet, sheet_png
+    from mtl_lib.faces.sheet import augmentation_sheet, contact_sheet, sheet_png
 
     if set_name is not None:
-        data = open_set(set_name, _needed(folder, "show", set_name))
-        loaded, report = data.load(
-            part, size=pixels, cache=cache_folder(), damaged="leave out", progress=True
-        )
+        source = _needed(folder, "show", set_name)
+        settings = {"size": pixels, "cache": cache_folder(), "damaged": "leave out"}
+        if set_name in OPEN_NAMES:
+            from mtl_lib.faces.open_sets import load_open
+
+            if part is not None:
+                raise ConfigError(
+                    f"{set_name} has no parts that could be shown alone; leave --part {part} away"
+                )
+            loaded, report = load_open(set_name, source, **settings)
+        else:
+            loaded, report = open_set(set_name, source).load(part, progress=True, **settings)
         if report.left_out:
             print(report)
         sheets = {out: loaded}
@@ -249,7 +289,8 @@ def data_show(
         second = out.with_name(f"{out.stem}-landmarks{out.suffix}")
         sheets = {out: sets["expression"], second: sets["landmarks"]}
     for path, drawn in sheets.items():
-        write_bytes(path, sheet_png(contact_sheet(drawn, faces, seed=seed)))
+        draw = augmentation_sheet if augmented else contact_sheet
+        write_bytes(path, sheet_png(draw(drawn, faces, seed=seed)))
         print(f"{path}: {min(faces, len(drawn))} of {drawn}")
 
 
@@ -268,9 +309,37 @@ def cache_folder() -> Path:
 
 
 def _needed(folder: Path | None, command: str, name: str, option: str = "--set") -> Path:
+    if option == "--set" and name.partition(":")[0] not in (*SETS, *OPEN_NAMES):
+        raise ConfigError(f"there is no data set {name!r}; there are {_NAMES}")
     if folder is None:
         raise ConfigError(f"no folder is given; use mtl data {command} {option} {name} DIR")
     return folder
+
+
+def _verdict(reports: Sequence["SetReport"], subset: bool) -> int:
+    """Say whether sets are sound, and return the exit status."""
+    counts = [pair for report in reports for pair in report.counts.values() if pair[1] is not None]
+    missing = sum(found < published for found, published in counts)
+    if all(report.sound(subset) for report in reports):
+        part = f"sound as a part: nothing is damaged; {missing} of {len(counts)} counts are below the published ones"
+        print(part if missing else "sound: nothing is missing or damaged")
+        return 0
+    print("NOT sound: see what is missing, left out and noted above")
+    if all(report.sound(subset=True) for report in reports):
+        print("Nothing that is here is damaged. If the copy is a part of the set on purpose, say --subset.")
+    return 1
+
+
+def _parts(name: str, folder: Path, settings: dict) -> "Iterator[tuple[FaceSet, SetReport]]":
+    """Load a set part by part."""
+    if name in OPEN_NAMES:
+        from mtl_lib.faces.open_sets import load_open
+
+        yield load_open(name, folder, **settings)
+        return
+    data = open_set(name, folder)
+    for part in data.parts():
+        yield data.load(part, progress=True, **settings)
 
 
 def _size(faces: str | None) -> int | str | None:

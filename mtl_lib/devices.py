@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mtl_lib.errors import ConfigError, Interrupted
+from mtl_lib.errors import ConfigError
 
 WARM_UP = 3
 """Steps left out of the forecast: kernels are chosen and memory is claimed in the first ones."""
@@ -132,38 +132,6 @@ def stop_signal() -> Iterator[Stop]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise :class:`~mtl_lib.errors.Interrupted`, as Ctrl-C raises KeyboardInterrupt.
-
-    Without it the program would be gone before it could say what is kept.  Within it :func:`stop_signal` lets the first
-    signal wait for the end of a step.
-
-    Examples
-    --------
-    >>> import os
-    >>> with ended_by_sigterm():
-    ...     try:
-    ...         os.kill(os.getpid(), signal.SIGTERM)
-    ...         time.sleep(5)
-    ...     except Interrupted as end:
-    ...         print(end.status)
-    143
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handler(number: int, frame: Any) -> None:
-        raise Interrupted("stopped", number)
-
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -2,11 +2,18 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from open_copies import make_expressions, make_keypoints
 from PIL import Image
 
 from mtl_lib import cli, data_commands
@@ -17,6 +24,7 @@ from mtl_lib.faces import registry
 from mtl_lib.faces.base import FaceSet, joined
 from mtl_lib.faces.dataset import ROLES, FaceFolder
 from mtl_lib.faces.entries import Entry
+from mtl_lib.faces.open_sets import READERS
 from mtl_lib.faces.registry import SETS, Listed, open_set, reader, twin_writer
 from mtl_lib.faces.sheet import contact_sheet
 from mtl_lib.faces.splits import split_by_person, split_faces
@@ -150,9 +158,162 @@ def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys, m
     assert status == 0 and "left out: 1 damaged or missing pictures (image00003.jpg" in out
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_twin_leaves_nothing(tmp_path, number):
+    # A shell may have had SIGINT ignored; Python then would not set its own handler.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from mtl_lib import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "data", "prepare", "--twin", "ckplus", str(tmp_path / "ck")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + 300
+        while not list(tmp_path.glob(".ck.*/folder/*")):  # it has begun to write
+            assert process.poll() is None and time.monotonic() < limit
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.communicate(timeout=300)[1]
+    assert process.returncode == 128 + number and "mtl: stopped" in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_twin_left_is_removed_and_named(tmp_path, capsys):
+    stale, alive = tmp_path / ".t.stale.unfinished", tmp_path / ".t.alive.unfinished"
+    others = [tmp_path / ".t.mine", tmp_path / ".tt.x.unfinished", tmp_path / ".t.y.unfinished"]
+    for folder in (stale, alive, *others):
+        (folder / "folder").mkdir(parents=True)
+        if folder != others[-1]:
+            (folder / "lock").touch()
+    with FileLock(alive / "lock"):
+        status, out, _ = run(capsys, "data", "prepare", "--twin", "menpo", tmp_path / "t", "--pixels", 32)
+    assert status == 0 and f"removed {stale}" in out and "alive" not in out
+    assert {path.name for path in tmp_path.iterdir()} == {"t", alive.name, *(path.name for path in others)}
+
+
+def test_the_help_says_how_many_pictures_a_small_twin_has(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["data", "prepare", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    twin_writer("ckplus")(tmp_path / "ck", pixels=24)
+    drawn = len(list((tmp_path / "ck").rglob("*.png")))
+    faces = len(open_set("ckplus", tmp_path / "ck").load(size=24)[0])
+    assert f"its {faces} faces are {drawn} pictures" in said
+
+
+def test_a_tier_is_judged_as_its_sets_are(root, toyset, tmp_path, capsys):
+    copy = shutil.copytree(root, tmp_path / "sets")
+    command = ["data", "check", "--tier", "paper", "--root", copy, "--expression-set", "toyset"]
+    status, out, _ = run(capsys, *command)
+    assert status == 0 and out.rstrip().endswith("sound: nothing is missing or damaged")
+    victims = sorted((copy / "menpo/menpo_train_release").glob("*[0-9].jpg"))[:5]
+    for victim in victims:
+        victim.write_bytes(b"")
+    status, out, _ = run(capsys, *command)
+    assert status == 1 and "NOT sound" in out and victims[4].name not in out
+    # Damage stays damage in what is meant to be a part.
+    status, out, _ = run(capsys, *command, "--subset", "--all")
+    assert status == 1 and "NOT sound" in out and all(victim.name in out for victim in victims)
+
+
+@pytest.fixture
+def open_root(tmp_path, monkeypatch) -> Path:
+    """A small copy of the open sets that holds all that is published of them."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    make_expressions(folder)
+    make_keypoints(folder)
+    first, second = fetching.OPEN_SETS
+    tables = {f"data/{part}_frames_keypoints.csv": rows for part, rows in (("training", 5), ("test", 3))}
+    whole = replace(first, rows={"data/legend.csv": 16}, files={"images": 15}), replace(second, rows=tables)
+    monkeypatch.setattr(fetching, "OPEN_SETS", whole)
+    return folder
+
+
+def test_the_open_sets_are_compared_with_what_is_published(open_root, capsys):
+    tier = ["data", "check", "--tier", "open", "--root", open_root]
+    status, out, _ = run(capsys, *tier)
+    assert status == 0 and "sound: nothing is missing or damaged" in out
+    assert "rows of data/legend.csv: 16 of 16 expected" in out and "files in images: 15 of 15" in out
+    assert "rows of data/test_frames_keypoints.csv: 3 of 3 expected" in out
+    # Rows and pictures are lost alike: what is left fits together, and only the numbers tell.
+    table = open_root / "facial_expressions/data/legend.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:3] + lines[5:]))
+    for name in ("Bo_Chu_0001.jpg", "Bo_Chu_0002.jpg"):
+        assert any(name in line for line in lines[3:5])
+        (open_root / "facial_expressions/images" / name).unlink()
+    for command in (tier, ["data", "check", "--set", "facial_expressions", open_root]):
+        status, out, _ = run(capsys, *command)
+        assert status == 1 and "NOT sound" in out and "say --subset" in out
+        assert "rows of data/legend.csv: 14 of 16 expected, 2 missing" in out
+        assert "files in images: 13 of 15 expected, 2 missing" in out
+        status, out, _ = run(capsys, *command, "--subset")
+        counts = 4 if "--tier" in command else 2
+        assert status == 0
+        assert (
+            f"sound as a part: nothing is damaged; 2 of {counts} counts are below the published ones" in out
+        )
+        assert "14 of 16 expected, 2 missing" in out
+    status, out, _ = run(capsys, "data", "check", "--set", "P1_Facial_Keypoints", open_root)
+    assert status == 0 and "sound: nothing is missing or damaged" in out
+    # More than there should be is odd in a part, too.
+    (open_root / "facial_expressions/images/more_1.jpg").write_bytes(b"")
+    for number in range(3):
+        (open_root / f"facial_expressions/images/stray_{number}.jpg").write_bytes(b"")
+    status, out, _ = run(capsys, *tier, "--subset")
+    assert status == 1 and "17 of 15 expected, 2 more than there should be" in out
+
+
+def test_damage_in_the_open_sets_is_counted_and_named(open_root, capsys):
+    (open_root / "facial_expressions/images/Bo_Chu_0002.jpg").unlink()
+    (open_root / "P1_Facial_Keypoints/data/training/Ann_Lee_01.jpg").write_bytes(b"")
+    (open_root / "P1_Facial_Keypoints/data/test/Lou_Ra_22.jpg").write_bytes(b"")
+    status, out, _ = run(capsys, "data", "check", "--tier", "open", "--root", open_root, "--subset", "--all")
+    assert status == 1 and "NOT sound" in out and "say --subset" not in out
+    assert (
+        "left out: 1 damaged or missing pictures (Bo_Chu_0002.jpg" in out and "there is no such file" in out
+    )
+    assert (
+        "left out: 2 damaged or missing pictures (training/Ann_Lee_01.jpg" in out and "Lou_Ra_22.jpg" in out
+    )
+
+
+def test_the_open_sets_can_be_prepared_and_shown_by_name(open_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    for name in data_commands.OPEN_NAMES:
+        status, out, _ = run(capsys, "data", "prepare", "--set", name, open_root, "--pixels", 32)
+        assert status == 0 and "FaceSet" in out
+        status, out, _ = run(
+            capsys,
+            "data",
+            "show",
+            "--set",
+            name,
+            open_root,
+            "--out",
+            tmp_path / f"{name}.png",
+            "--pixels",
+            32,
+        )
+        assert status == 0 and (tmp_path / f"{name}.png").is_file()
+    assert tuple(READERS) == data_commands.OPEN_NAMES
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_cannot_be_downloaded_says_what_to_do(tmp_path, capsys, name):
+    said = message(capsys, "data", "fetch", name, tmp_path)
+    assert "owners" in said and "Getting the data" in said and f"mtl data check --set {name} DIR" in said
+    assert f"mtl data prepare --twin {name} DIR" in said and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["fetch", "facial_expressions", "DIR"], "use mtl data fetch open DIR, which brings both open sets"),
+        (["fetch", "faces", "DIR"], "nothing to download is called 'faces'; use mtl data fetch open DIR"),
+        (["show", "--set", "P1_Facial_Keypoints", "DIR", "--part", "test"], "has no parts"),
+        (["check", "--set", "P1_Facial_Keypoints", "DIR"], "no folder P1_Facial_Keypoints here"),
+        (["check", "--set", "900w", "DIR"], "affectnet, facial_expressions, P1_Facial_Keypoints"),
         (["check", "--set", "900w", "DIR"], "there is no data set '900w'; there are 300w, menpo"),
         (["check", "--set", "300w"], "no folder is given; use mtl data check --set 300w DIR"),
         (["check", "DIR"], "Name it with --set"),
@@ -168,7 +329,10 @@ def test_damaged_faces_can_be_left_out_and_are_counted(root, tmp_path, capsys, m
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_what_to_do(tmp_path, capsys, args, words):
     (tmp_path / "x").mkdir()
-    assert words in message(capsys, "data", *(arg.replace("DIR", str(tmp_path / "x")) for arg in args))
+    place = str(tmp_path / "x")
+    assert words.replace("DIR", place) in message(
+        capsys, "data", *(arg.replace("DIR", place) for arg in args)
+    ).replace("DIR", place)
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in data_commands.DATA_COMMANDS)])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mtl_lib.errors import ConfigError, DivergenceError
 from mtl_lib.experiments.base import Experiment, Job, Outcome, same_settings
-from mtl_lib.experiments.checks import problems
+from mtl_lib.experiments.checks import not_recorded, problems
 from mtl_lib.experiments.forecast import expected_seconds
 from mtl_lib.experiments.sweep import parse_shard, part_of, sweep
 from mtl_lib.ledger import change, read
@@ -232,6 +232,51 @@ def test_the_check_finds_every_oddity(tmp_path):
     path = folder / "toy.jsonl"
     path.write_text(path.read_text()[:-30])
     assert any(f"{path.name}:4: no JSON" in line for line in problems({"toy": toy()}, folder))
+
+
+def test_what_is_declared_and_not_recorded_is_noted_and_no_fault(tmp_path, capsys, monkeypatch):
+    from mtl_lib import cli
+    from mtl_lib.experiments import registry
+
+    folder, other = tmp_path / "ledger", replace(toy(), name="other", tiers=("open",))
+    known = {"toy": toy(), "other": other}
+    both = [
+        "toy: nothing is recorded on the tiers synthetic, open",
+        "other: nothing is recorded on the tier open",
+    ]
+    assert not_recorded(known, folder) == both
+    run(toy(), tmp_path, tier="open", budget="cpu", seeds=(0, 2))
+    # Every method has the same two seeds: no method lacks what another has, and still one is missing.
+    notes = [
+        "toy: nothing is recorded on the tier synthetic",
+        "toy, open, cpu: no method has the declared seeds 1",
+    ]
+    assert problems(known, folder) == [] and not_recorded(known, folder) == [*notes, both[1]]
+    monkeypatch.setattr(registry, "EXPERIMENTS", known)
+    assert cli.main(["results", "check", "--ledger", str(folder)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"{folder}: nothing odd", *(f"note: {line}" for line in [*notes, both[1]])]
+    # A seed that some methods have and others lack stays a fault.
+    change("toy", lambda es: [e for e in es if (e.method, e.seed) != ("laf", 2)], folder)
+    assert cli.main(["results", "check", "--ledger", str(folder)]) == 1
+    assert "laf lacks the seeds 2" in capsys.readouterr().out
+
+
+def test_a_table_without_runs_names_those_that_there_are(tmp_path, capsys):
+    from test_ledger import entry
+
+    from mtl_lib import cli
+
+    command = ["table", "4", "--tier", "synthetic", "--budget", "cpu", "--ledger", str(tmp_path)]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert "nothing is recorded for table4, tier synthetic, budget cpu" in said and "recorded is" not in said
+    runs = [entry(experiment="table4", tier=tier, budget=b) for tier, b in (("open", "cpu"), ("open", "t4"))]
+    change("table4", lambda es: runs, tmp_path)
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert "mtl table 4 --tier open --budget cpu or mtl table 4 --tier open --budget t4 prints" in said
+    assert "run mtl sweep table4 --tier synthetic --budget cpu" in said
 
 
 def test_a_run_is_not_lost_because_a_setting_was_added_since(tmp_path):

@@ -37,8 +37,8 @@ def table5_text(entries: Sequence[Entry]) -> str:
     """
     accuracy, recall = values_of(entries, "accuracy"), values_of(entries, "macro_recall")
     lines = [
-        f"{'':16}{'accuracy':>13}{'macro-recall':>15}{'vs resnet':>17}{'paper':>10}",
-        f"{'':16}{'%':>13}{'%':>15}{'macro-recall':>17}{'acc. %':>10}",
+        f"{'':16}{'accuracy':>13}{'macro-recall':>15}{'macro-recall vs resnet':>25}{'paper':>10}",
+        f"{'':16}{'%':>13}{'%':>15}{'points, interval':>25}{'acc. %':>10}",
     ]
     for method in [*ROWS, *(name for name in accuracy if name not in ROWS)]:
         if method not in accuracy:
@@ -49,7 +49,7 @@ def table5_text(entries: Sequence[Entry]) -> str:
             paper = f"{COUNTED[method]:.2f}'"
         lines.append(
             f"{method:16}{cell(accuracy[method], 13)}{cell(recall[method], 15)}"
-            f"{difference_cell(recall[method], base, 17)}{paper:>10}".rstrip()
+            f"{difference_cell(recall[method], base, 25)}{paper:>10}".rstrip()
         )
     lines += [
         seeds_line(accuracy),

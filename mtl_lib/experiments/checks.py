@@ -18,6 +18,8 @@ def problems(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -
     - two lines for one seed of one method;
     - a method with fewer seeds than its rivals on the same tier and budget.
 
+    What no method has yet is not odd: see :func:`not_recorded`.
+
     Parameters
     ----------
     experiments : mapping of str to Experiment
@@ -70,4 +72,38 @@ def problems(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -
                 if lacking:
                     listed = ", ".join(map(str, lacking))
                     found.append(f"{where}: {method} lacks the seeds {listed}")
+    return found
+
+
+def not_recorded(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -> list[str]:
+    """Return what the experiments declare and the ledger has not (yet), one line each.
+
+    - tiers of an experiment on which there is no run, of any budget;
+    - where there are runs, seeds that the experiment declares for the budget and that no method has.
+
+    Parameters
+    ----------
+    experiments : mapping of str to Experiment
+        Those of today, by name.
+    folder : path-like
+        The ledger's folder; files that cannot be read are left to :func:`problems`.
+    """
+    found = []
+    for name, experiment in experiments.items():
+        try:
+            entries = read(name, folder)
+        except MtlError:
+            continue
+        begun = {entry.tier for entry in entries}
+        if absent := [tier for tier in experiment.tiers if tier not in begun]:
+            found.append(
+                f"{name}: nothing is recorded on the tier{'s' * (len(absent) > 1)} {', '.join(absent)}"
+            )
+        seeds = defaultdict(set)
+        for entry in entries:
+            seeds[entry.tier, entry.budget].add(entry.seed)
+        for (tier, budget), have in seeds.items():
+            if lacking := [seed for seed in experiment.seeds.get(budget, ()) if seed not in have]:
+                listed = ", ".join(map(str, lacking))
+                found.append(f"{name}, {tier}, {budget}: no method has the declared seeds {listed}")
     return found

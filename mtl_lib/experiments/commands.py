@@ -163,9 +163,12 @@ def print_table(
     printed = TABLES[number]
     entries = read(printed.experiment, folder, tier=tier, budget=budget)
     if not entries:
+        there = sorted({(entry.tier, entry.budget) for entry in read(printed.experiment, folder)})
+        other = " or ".join(f"mtl table {number} --tier {t} --budget {b}" for t, b in there)
         raise ConfigError(
-            f"nothing is recorded for {printed.experiment}, tier {tier}, budget {budget}, in {folder}; run mtl sweep"
-            f" {printed.experiment} --tier {tier} --budget {budget}"
+            f"nothing is recorded for {printed.experiment}, tier {tier}, budget {budget}, in {folder}; "
+            + (f"recorded is what {other} prints; for this one " if there else "")
+            + f"run mtl sweep {printed.experiment} --tier {tier} --budget {budget}"
         )
     print(f"Table {number}, tier {tier}, budget {budget}")
     print(printed.text(entries))
@@ -175,17 +178,22 @@ def print_table(
 def check_results(ledger: Path | None = None) -> int:
     """Say what is odd about the recorded runs: configurations that no longer exist, duplicates, missing seeds.
 
+    Notes say what is not recorded yet: tiers of an experiment without a run, and seeds that the experiment declares for a
+    budget and no method has. The exit status is 1 if anything is odd; notes leave it at 0.
+
     Parameters
     ----------
     ledger
         Folder of the ledger; by default data/results/ledger.
     """
-    from mtl_lib.experiments.checks import problems
+    from mtl_lib.experiments.checks import not_recorded, problems
     from mtl_lib.experiments.registry import EXPERIMENTS
 
     folder = ledger_folder(ledger, "cpu", Path("runs/sweeps"))
     found = problems(EXPERIMENTS, folder)
     print("\n".join(found) or f"{folder}: nothing odd")
+    for note in not_recorded(EXPERIMENTS, folder):
+        print(f"note: {note}")
     return 1 if found else 0
 
 

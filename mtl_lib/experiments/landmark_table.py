@@ -60,25 +60,26 @@ def table6_text(entries: Sequence[Entry]) -> str:
     area, failures = values_of(entries, "auc/full"), values_of(entries, "failures/full")
     full = nme["full"]
     lines = [
-        f"{'':14}{'NME, % of the distance between the pupils':^43}{'full':>15}{'area':>7}{'failures':>9}",
-        f"{'':14}"
-        + "".join(f"{TITLES.get(name, name):>14}" for name in subsets)
-        + f"{'vs single':>16}{'to 8 %':>7}{'%':>9}",
+        f"{'':12}{'NME, % of the distance between the pupils':^{13 * len(subsets)}}{'full vs single':>25}"
+        f"{'area':>5}{'failed':>7}",
+        f"{'':12}"
+        + "".join(f"{TITLES.get(name, name):>13}" for name in subsets)
+        + f"{'points, interval':>24} {'to 8%':>5}{'%':>7}",
     ]
     for method in [*ROWS, *(name for name in full if name not in ROWS)]:
         if method not in full:
             continue
         base = full.get("single") if method != "single" else None
         lines.append(
-            f"{ROW_NAMES.get(method, method):14}"
-            + "".join(cell(nme[name].get(method), 14, 2) for name in subsets)
-            + difference_cell(full[method], base, 16, 2)
-            + f"{sum(area[method].values()) / len(area[method]):7.2f}"
-            + f"{sum(failures[method].values()) / len(failures[method]):9.1f}"
+            f"{ROW_NAMES.get(method, method):12}"
+            + "".join(cell(nme[name].get(method), 13, 2) for name in subsets)
+            + difference_cell(full[method], base, 25, 2)
+            + f"{sum(area[method].values()) / len(area[method]):5.2f}"
+            + f"{sum(failures[method].values()) / len(failures[method]):7.1f}"
         )
     lines += [
         seeds_line(full),
-        "area and failures: by the distance between the outer eye corners, up to and beyond 8 %",
+        "area and failed: by the distance between the outer eye corners, up to and beyond 8 %",
         "",
         "the paper, on 300-W" + "".join(f"{name:>14}" for name in ("common", "challenging", "full")),
     ]

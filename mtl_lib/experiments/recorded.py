@@ -108,19 +108,31 @@ def cell(values: Mapping[int, float] | None, width: int, digits: int = 1) -> str
 def difference_cell(
     first: Mapping[int, float] | None, second: Mapping[int, float] | None, width: int, digits: int = 1
 ) -> str:
-    """Return the paired difference for a table, with a star where its interval leaves 0 out, or blanks.
+    """Return the paired difference for a table, as :func:`interval_cell` does, or blanks.
 
     Examples
     --------
-    >>> difference_cell({0: 3.0, 1: 4.1, 2: 5.0}, {0: 2.0, 1: 3.0, 2: 4.0}, 13)
-    '  +1.0 ± 0.1*'
+    >>> difference_cell({0: 3.0, 1: 4.1, 2: 5.0}, {0: 2.0, 1: 3.0, 2: 4.0}, 21)
+    '   +1.0* +0.9 to +1.2'
     """
     if not first or not second or not set(first) & set(second):
         return " " * width
-    found = paired(first, second)
-    text = f"{found.mean:+.{digits}f}"
-    if found.n > 1:
-        text += f" ± {found.sd:.{digits}f}{'*' if found.clear else ' '}"
+    return interval_cell(paired(first, second), width, digits)
+
+
+def interval_cell(difference: Spread | None, width: int, digits: int = 1) -> str:
+    """Return a mean difference with its interval, and a star where that leaves 0 out; without one, blanks.
+
+    Examples
+    --------
+    >>> interval_cell(spread([1.0, 2.0, 0.0]), 19), interval_cell(spread([1.0]), 5), interval_cell(None, 2)
+    (' +1.0  -1.5 to +3.5', ' +1.0', '  ')
+    """
+    if difference is None:
+        return " " * width
+    text = f"{difference.mean:+.{digits}f}"
+    if difference.n > 1:
+        text += f"{'*' if difference.clear else ' '} {difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
     return f"{text:>{width}}"
 
 
@@ -132,11 +144,19 @@ def seeds_line(values: Values) -> str:
     >>> seeds_line({"laf": {0: 1.0, 1: 3.0}, "single": {0: 2.0}})[:27]
     '2 seeds; mean ± standard de'
     """
-    count = max((len(found) for found in values.values()), default=0)
-    return (
-        f"{count} seed{'s' if count != 1 else ''}; mean ± standard deviation; * the paired difference's 95 %"
-        " interval leaves out 0"
-    )
+    return seeds_note(max((len(found) for found in values.values()), default=0))
+
+
+def seeds_note(count: int) -> str:
+    """Return what :func:`seeds_line` does, from the number of seeds.
+
+    Examples
+    --------
+    >>> print(seeds_note(1))
+    1 seed; mean ± standard deviation; paired differences with 95 % interval, * without 0
+    """
+    seeds = f"{count} seed{'s' if count != 1 else ''}"
+    return f"{seeds}; mean ± standard deviation; paired differences with 95 % interval, * without 0"
 
 
 def verdict(difference: Spread, above: str, below: str) -> str:

@@ -20,12 +20,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mtl_lib import atomic
-from mtl_lib.devices import ended_by_sigterm
 from mtl_lib.errors import ConfigError, Interrupted, MtlError
 from mtl_lib.experiments.base import Experiment, Job
 from mtl_lib.experiments.forecast import forecast
 from mtl_lib.experiments.threads import few_threads
 from mtl_lib.ledger import Entry, default_folder, read, record
+from mtl_lib.signals import ended_by_sigterm
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mtl_lib.errors import DataError
 from mtl_lib.experiments.arms import ARMS
-from mtl_lib.experiments.recorded import paper_rows
+from mtl_lib.experiments.recorded import interval_cell, paper_rows, seeds_note
 from mtl_lib.ledger import Entry
 from mtl_lib.seeds import Spread, paired, spread
 
@@ -177,13 +177,13 @@ def table4_html(rows: Sequence[Row]) -> str:
 def table4_text(rows: Sequence[Row]) -> str:
     """Return the table for a terminal, at most 88 characters wide.
 
-    A difference is followed by a star where its 95 % interval leaves 0 out; with some thirty rows, one or two stars
-    are expected from noise alone.
+    A difference is followed by its 95 % interval, and by a star where that leaves 0 out; with some thirty rows, one or
+    two stars are expected from noise alone.
     """
     n = max((row.spreads[next(iter(row.spreads))].n for row in rows), default=0)
     lines = [
-        f"{'':17}{'accuracy':>12}{'macro-recall':>14}{'NME':>13}{'vs single':>17}{'paper':>8}",
-        f"{'':17}{'%':>12}{'%':>14}{'%':>13}{'macro-recall':>17}{'acc. %':>8}",
+        f"{'':17}{'accuracy':>12}{'macro-recall':>14}{'NME':>13}{'macro-recall vs single':>24}{'paper':>8}",
+        f"{'':17}{'%':>12}{'%':>14}{'%':>13}{'points, interval':>24}{'acc. %':>8}",
     ]
 
     def cell(row: Row, metric: str, width: int) -> str:
@@ -194,19 +194,10 @@ def table4_text(rows: Sequence[Row]) -> str:
         return f"{text:>{width}}"
 
     for row in rows:
-        difference = row.differences.get("macro_recall")
-        text = ""
-        if difference is not None:
-            text = f"{difference.mean:+.1f}"
-            if difference.n > 1:
-                text += f" ± {difference.sd:.1f}{'*' if difference.clear else ' '}"
         paper = "" if row.paper is None else f"{row.paper:.2f}"
         lines.append(
             f"{row.method:17}{cell(row, 'accuracy', 12)}{cell(row, 'macro_recall', 14)}{cell(row, 'nme', 13)}"
-            f"{text:>17}{paper:>8}"
+            f"{interval_cell(row.differences.get('macro_recall'), 24)}{paper:>8}"
         )
-    lines.append(
-        f"{n} seed{'s' if n != 1 else ''}; mean ± standard deviation; * the 95 % interval of the paired difference"
-        " leaves out 0"
-    )
+    lines.append(seeds_note(n))
     return "\n".join(lines)

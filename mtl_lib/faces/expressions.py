@@ -18,6 +18,7 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.cache import fingerprint, through_cache
 from mtl_lib.faces.crops import cut, whole_picture
+from mtl_lib.faces.entries import Account, Damaged
 from mtl_lib.faces.reading import digest, list_pictures, person_of, read_picture, read_table
 from mtl_lib.faces.reports import SetReport
 
@@ -40,6 +41,7 @@ def load_expressions(
     source: str = "gray",
     classes: tuple[str, ...] | None = None,
     cache: str | os.PathLike | None = None,
+    damaged: Damaged = "refuse",
 ) -> tuple[FaceSet, SetReport]:
     """Read the set, and give an account of it.
 
@@ -70,6 +72,8 @@ def load_expressions(
         Other classes than the usual ones for this source.
     cache : path-like, optional
         Folder for the prepared set.
+    damaged : {"refuse", "leave out"}
+        A damaged or missing picture ends in an error that names it; or it is left out and counted in the report.
 
     Returns
     -------
@@ -100,9 +104,9 @@ github.com/muxspace/facial_expressions, or name the folder that holds it
     if not table.is_file():
         raise DataError("the table of labels is missing; download the set again", table)
     names = list_pictures(images)
-    settings = {"set": FOLDER, "size": size, "source": source, "classes": classes}
+    settings = {"set": FOLDER, "size": size, "source": source, "classes": classes, "damaged": damaged}
     key = fingerprint([table, *(images / name for name in names)], settings) if cache is not None else ""
-    return through_cache(cache, key, lambda: _build(folder, names, size, source, classes))
+    return through_cache(cache, key, lambda: _build(folder, names, size, source, classes, damaged))
 
 
 def set_folder(root: str | os.PathLike, name: str, origin: str) -> Path:
@@ -125,17 +129,24 @@ def set_folder(root: str | os.PathLike, name: str, origin: str) -> Path:
 
 
 def _build(
-    folder: Path, names: list[str], size: int, source: str, classes: tuple[str, ...]
+    folder: Path, names: list[str], size: int, source: str, classes: tuple[str, ...], damaged: Damaged
 ) -> tuple[FaceSet, SetReport]:
     table, images = folder / "data" / "legend.csv", folder / "images"
     report = SetReport(FOLDER, str(folder))
+    account = Account(report, damaged)
     labelled, named = _read_labels(table, report)
     for name in names:
         if name not in named:
             report.leave_out("files without a label", name)
 
     # Every picture is read, also those left out: a check that passes means that all files are sound.
-    pictures = {name: read_picture(images / name, table, line) for name, (line, _, _) in labelled.items()}
+    pictures = {}
+    for name, (line, _, _) in labelled.items():
+        try:
+            pictures[name] = read_picture(images / name, table, line)
+        except DataError as error:
+            account.damage("damaged or missing pictures", name, error)
+    labelled = {name: about for name, about in labelled.items() if name in pictures}
     of_annotator: dict[str, list[bool]] = {}
     for name, (_, annotator, _) in labelled.items():
         of_annotator.setdefault(annotator, []).append(pictures[name][1])

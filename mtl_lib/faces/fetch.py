@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from mtl_lib.atomic import write_text
+from mtl_lib.atomic import new_folder, write_text
 from mtl_lib.errors import DataError
 
 RECORD = "fetched.json"
@@ -148,6 +147,43 @@ def fetch(
     for source in missing:
         _fetch_one(folder, source, say, progress)
     return [folder / source.folder for source in sources]
+
+
+def counted(folder: str | os.PathLike, source: Source) -> dict[str, tuple[int | None, int]]:
+    """Count the rows of a set's tables and the files in its folders.
+
+    Parameters
+    ----------
+    folder : path-like
+        The set's.
+    source : Source
+
+    Returns
+    -------
+    dict of str to (int or None, int)
+        Found and published numbers, by what was counted; None for a table that is not there.  Hidden files do not
+        count.
+
+    Examples
+    --------
+    >>> source = Source("toy", "", "", 1, (), rows={"t.csv": 3}, files={"images": 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_text(f"{folder}/t.csv", "name\\na.jpg\\n")
+    ...     counted(folder, source)
+    {'rows of t.csv': (1, 3), 'files in images': (0, 2)}
+    """
+    folder = Path(folder)
+    found: dict[str, tuple[int | None, int]] = {}
+    for name, published in source.rows.items():
+        path, rows = folder / name, None
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            rows = sum(any(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text))) - 1
+        found[f"rows of {name}"] = rows, published
+    for name, published in source.files.items():
+        files = sum(f.is_file() and not f.name.startswith(".") for f in (folder / name).glob("*"))
+        found[f"files in {name}"] = files, published
+    return found
 
 
 def content_digest(folder: str | os.PathLike) -> str:
@@ -284,8 +320,7 @@ def _fetch_one(folder: Path, source: Source, say, progress: bool) -> None:
 
 def _unpack(folder: Path, source: Source, archive: Path) -> str:
     """Take the wanted files out of an archive, check them, and only then give the folder its name."""
-    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=f".{source.folder}."))
-    try:
+    with new_folder(folder / source.folder) as scratch:
         try:
             with zipfile.ZipFile(archive) as packed:
                 commit = packed.comment.decode("ascii", "replace").strip()
@@ -305,7 +340,7 @@ def _unpack(folder: Path, source: Source, archive: Path) -> str:
             raise DataError(
                 f"what came from {source.url} is no sound zip file ({error}); try again", archive
             ) from None
-        _count(scratch, source)
+        _count(scratch, source, folder / source.folder)
         digest = content_digest(scratch)
         recorded = _read_record(folder).get(source.folder, {})
         for wanted, where in (
@@ -317,12 +352,7 @@ def _unpack(folder: Path, source: Source, archive: Path) -> str:
                     f"the files from {source.url} have the SHA-256 {digest}; {where} is {wanted}. They were deleted",
                     folder / source.folder,
                 )
-        scratch.chmod(0o755)
-        scratch.rename(folder / source.folder)
-        return digest
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    return digest
 
 
 def _is_wanted(inside: PurePosixPath, wanted: tuple[str, ...]) -> bool:
@@ -331,24 +361,13 @@ def _is_wanted(inside: PurePosixPath, wanted: tuple[str, ...]) -> bool:
     return any(inside == PurePosixPath(name) or PurePosixPath(name) in inside.parents for name in wanted)
 
 
-def _count(scratch: Path, source: Source) -> None:
-    for name, wanted in source.rows.items():
-        path = scratch / name
-        if not path.is_file():
-            raise DataError(f"the archive from {source.url} lacks {name}", scratch.parent / source.folder)
-        text = path.read_text(encoding="utf-8", errors="replace")
-        rows = sum(any(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text))) - 1
-        if rows != wanted:
-            raise DataError(
-                f"{name} from {source.url} has {rows} rows, {wanted} expected", scratch.parent / source.folder
-            )
-    for name, wanted in source.files.items():
-        files = sum(f.is_file() for f in (scratch / name).glob("*"))
-        if files != wanted:
-            raise DataError(
-                f"{name} from {source.url} holds {files} files, {wanted} expected",
-                scratch.parent / source.folder,
-            )
+def _count(scratch: Path, source: Source, place: Path) -> None:
+    for what, (found, published) in counted(scratch, source).items():
+        noun, _, name = what.split(" ", 2)
+        if found is None:
+            raise DataError(f"the archive from {source.url} lacks {name}", place)
+        if found != published:
+            raise DataError(f"{name} from {source.url} holds {found} {noun}, {published} expected", place)
 
 
 def _read_record(folder: Path) -> dict:

@@ -19,6 +19,7 @@ from mtl_lib.errors import DataError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.cache import fingerprint, through_cache
 from mtl_lib.faces.crops import cut, landmark_box, to_crop
+from mtl_lib.faces.entries import Account, Damaged
 from mtl_lib.faces.expressions import set_folder
 from mtl_lib.faces.reading import digest, list_pictures, person_of, read_gray, read_table
 from mtl_lib.faces.reports import SetReport
@@ -29,7 +30,11 @@ PARTS = ("training", "test")
 
 
 def load_keypoints(
-    root: str | os.PathLike, *, size: int = 96, cache: str | os.PathLike | None = None
+    root: str | os.PathLike,
+    *,
+    size: int = 96,
+    cache: str | os.PathLike | None = None,
+    damaged: Damaged = "refuse",
 ) -> tuple[FaceSet, SetReport]:
     """Read the set, crop the faces by the paper's box rule, and give an account.
 
@@ -48,6 +53,8 @@ def load_keypoints(
         Side of the crops.
     cache : path-like, optional
         Folder for the prepared set.
+    damaged : {"refuse", "leave out"}
+        A damaged or missing picture ends in an error that names it; or it is left out and counted in the report.
 
     Returns
     -------
@@ -76,12 +83,16 @@ github.com/udacity/P1_Facial_Keypoints, or name the folder that holds it
         names[part] = list_pictures(folder / part)
     files = [folder / f"{part}_frames_keypoints.csv" for part in PARTS]
     files += [folder / part / name for part in PARTS for name in names[part]]
-    key = fingerprint(files, {"set": FOLDER, "size": size}) if cache is not None else ""
-    return through_cache(cache, key, lambda: _build(folder, names, size))
+    settings = {"set": FOLDER, "size": size, "damaged": damaged}
+    key = fingerprint(files, settings) if cache is not None else ""
+    return through_cache(cache, key, lambda: _build(folder, names, size, damaged))
 
 
-def _build(folder: Path, names: dict[str, list[str]], size: int) -> tuple[FaceSet, SetReport]:
+def _build(
+    folder: Path, names: dict[str, list[str]], size: int, damaged: Damaged
+) -> tuple[FaceSet, SetReport]:
     report = SetReport(FOLDER, str(folder.parent))
+    account = Account(report, damaged)
     pixels, points, crops, persons, parts = [], [], [], [], []
     seen: dict[str, str] = {}
     for number, part in enumerate(PARTS):
@@ -92,25 +103,33 @@ def _build(folder: Path, names: dict[str, list[str]], size: int) -> tuple[FaceSe
                 report.leave_out("files without key points", f"{part}/{name}")
         for name, (line, shape) in rows.items():
             path = folder / part / name
-            picture = read_gray(path, table, line)
+            try:
+                picture = read_gray(path, table, line)
+            except DataError as error:
+                account.damage("damaged or missing pictures", f"{part}/{name}", error)
+                continue
             code = digest(path)
             if code in seen:
                 report.leave_out("the same bytes a second time", f"{part}/{name} is {seen[code]}")
                 continue
             seen[code] = f"{part}/{name}"
             height, width = picture.shape
-            outside = (shape < -0.5) | (shape > torch.tensor([width - 0.5, height - 0.5]))
-            if bool(outside.any()):
-                report.note("with landmarks outside the picture, kept", f"{part}/{name}")
             box = landmark_box(shape)
             try:
                 pixels.append(cut(picture, tuple(box.tolist()), size))
             except DataError as error:
-                raise DataError(f"{name}: {error}", table, line) from None
+                told = DataError(f"{name}: {error}", table, line)
+                account.damage("faces outside their pictures", f"{part}/{name}", told)
+                continue
+            outside = (shape < -0.5) | (shape > torch.tensor([width - 0.5, height - 0.5]))
+            if bool(outside.any()):
+                report.note("with landmarks outside the picture, kept", f"{part}/{name}")
             points.append(shape)
             crops.append(box)
             persons.append(person_of(name))
             parts.append(number)
+    if not crops:
+        raise DataError("no face is left; download the set again", folder)
     crop = torch.stack(crops)
     original = torch.stack(points)
     faces = FaceSet(

@@ -124,25 +124,34 @@ class SetReport:
         """
         return self.rows - self.kept - sum(len(names) for names in self.left_out.values())
 
-    def complete(self) -> bool:
+    def complete(self, subset: bool = False) -> bool:
         """Whether every part has as many faces as its owner says.
+
+        Parameters
+        ----------
+        subset : bool
+            Whether the copy is meant to be a part of the set: fewer faces are then no fault, more still are.
 
         Examples
         --------
-        >>> SetReport("toy", "toy", counts={"train": (9, 10), "test": (5, None)}).complete()
-        False
+        >>> report = SetReport("toy", "toy", counts={"train": (9, 10), "test": (5, None)})
+        >>> report.complete(), report.complete(subset=True)
+        (False, True)
         """
-        return all(published in (None, found) for found, published in self.counts.values())
+        return all(
+            published in (None, found) or (subset and found < published)
+            for found, published in self.counts.values()
+        )
 
-    def sound(self) -> bool:
-        """Whether it is complete and nothing in it is damaged.
+    def sound(self, subset: bool = False) -> bool:
+        """Whether it is complete (see :meth:`complete`) and nothing in it is damaged.
 
         Examples
         --------
         >>> SetReport("toy", "toy", damaged=1).sound()
         False
         """
-        return self.complete() and not self.damaged
+        return self.complete(subset) and not self.damaged
 
     def to_dict(self) -> dict:
         """For the cache."""
@@ -233,8 +242,28 @@ class TierReport:
     shared_persons: int | None
     shared_pictures: tuple[int, int]
 
-    def __str__(self) -> str:
-        told = [f"Data tier {self.tier!r}", *map(str, self.sets)]
+    def sound(self, subset: bool = False) -> bool:
+        """Whether all its sets are; see :meth:`SetReport.sound`.
+
+        Examples
+        --------
+        >>> TierReport("toy", [SetReport("a", "x"), SetReport("b", "y", damaged=1)], 0, (0, 0)).sound()
+        False
+        """
+        return all(report.sound(subset) for report in self.sets)
+
+    def text(self, names: int | None = 3) -> str:
+        """The account in words; ``names`` as for :meth:`SetReport.text`.
+
+        Examples
+        --------
+        >>> print(TierReport("toy", [SetReport("a", "x")], None, (0, 0)).text())
+        Data tier 'toy'
+        <BLANKLINE>
+        a (x)
+          0 rows, 0 pictures kept
+        """
+        told = [f"Data tier {self.tier!r}", *(report.text(names) for report in self.sets)]
         if self.shared_persons is None:  # sets whose people cannot be compared
             return "\n\n".join(told)
         overlap = (
@@ -242,6 +271,9 @@ class TierReport:
             f"{self.shared_pictures[1]} of their pictures); a split by person must be made over both jointly"
         )
         return "\n\n".join([*told, overlap])
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 def tier_report(tier: str, first: FaceSet, second: FaceSet, reports: list[SetReport]) -> TierReport:

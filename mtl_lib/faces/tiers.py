@@ -11,6 +11,7 @@ from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet, joined
 from mtl_lib.faces.expressions import load_expressions
 from mtl_lib.faces.keypoints import load_keypoints
+from mtl_lib.faces.open_sets import READERS, check_open
 from mtl_lib.faces.registry import listed, open_set
 from mtl_lib.faces.reports import SetReport, TierReport, tier_report
 from mtl_lib.faces.synthetic import PICTURES_PER_PERSON, synthetic_set
@@ -132,7 +133,8 @@ def check_tier(
     Raises
     ------
     ConfigError, DataError
-        As for :func:`load_tier`; the message names the file and line at fault.
+        As for :func:`load_tier`; the message names the file and line at fault.  A damaged or missing picture is no
+        error here: it is counted in the report.
 
     Examples
     --------
@@ -153,8 +155,7 @@ def check_tier(
         names = _names(landmark_sets)
         found = [open_set(expression_set, folder, "expression"), *(open_set(name, folder) for name in names)]
         return TierReport(tier, [data.check() for data in found], None, (0, 0))
-    expression, first = load_expressions(folder, cache=cache)
-    landmarks, second = load_keypoints(folder, cache=cache)
+    (expression, first), (landmarks, second) = (check_open(name, folder, cache=cache) for name in READERS)
     return tier_report(tier, expression, landmarks, [first, second])
 
 

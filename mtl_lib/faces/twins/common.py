@@ -2,8 +2,6 @@
 
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mtl_lib.atomic import new_folder
 from mtl_lib.errors import ConfigError
 from mtl_lib.faces.marks import write_mark
 from mtl_lib.faces.numbers import uniform
@@ -213,18 +212,7 @@ def write_twin(
         raise ConfigError(
             f"{folder} holds something already; a twin is written into a new or an empty folder"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with new_folder(folder) as scratch:
         fill(scratch)
         write_mark(scratch, name, counts, seed)
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o777 & ~umask)
-        if folder.exists():
-            folder.rmdir()
-        scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return folder
