@@ -16,7 +16,8 @@ singular value below some 2e-7 of the largest *that comes from rounding* is take
 nearly equal tasks are exact and kept, however small.  The direction that belongs to the smaller singular value of
 nearly proportional tasks (:math:`w_2 \approx 2 w_1`) is only as good as float32 tells it.
 
-Entries must be below 1.7e38.
+That holds for entries between some 1e-34 and 1e37; nearer to the ends of float32 digits are lost, and below 1e-38 the
+result is too short.  Entries above 1.7e38 give NaN.
 
 **More tasks**, :func:`add_many`: the way of :mod:`mtl_lib.gram` with a float64 copy of all layers, and three
 decompositions of small matrices for all layers together, for each of which the host waits.
@@ -33,6 +34,7 @@ import torch
 from torch import Tensor
 
 from mtl_lib.closed import solve_centred
+from mtl_lib.constants import constant
 from mtl_lib.gram import Factor, decompose_all, from_differences, helmert
 
 ROUNDING = 2.0**-22
@@ -113,6 +115,9 @@ def add_two(
 
     (found,) = _lengths([both[2, columns] for columns in places], 1)
     dots = torch.stack([torch.dot(both[2, columns], both[1, columns]) for columns in places]).double()
+    # Products of s and r that float32 cannot hold must not pass for a measurement.
+    smallest = constant(tuple(1e-36 * layer[0].numel() for layer in rows), sums.dtype, sums.device)
+    dots = torch.where(sums > smallest, dots, 0)
     cosine = (dots * _inverse(found) * inverse).nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
     apart = 1 - cosine.square()
     # Dropped: a rest that is mostly along s after all, as then what is left of it is rounding.

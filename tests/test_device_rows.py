@@ -113,7 +113,9 @@ def test_numbers_at_the_ends_of_float32_give_no_nan():
         ):
             _, (polar,), (factor,) = of_layers(add_two, [pair])
             assert polar.isfinite().all() and factor.sigma.isfinite().all()
-            assert torch.linalg.matrix_norm(polar.double(), ord=2) <= 1 + 1e-5
+            assert torch.linalg.matrix_norm(polar.double(), ord=2) <= 1 + (
+                1e-6 if 1e-38 < size < 1e38 else 1e-4
+            )
 
 
 def test_what_is_not_finite_spoils_its_own_layer_only():
