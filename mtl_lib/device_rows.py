@@ -88,7 +88,7 @@ def add_two(
     --------
     >>> w, g = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])], [torch.zeros(2), torch.zeros(2)]
     >>> (factor,) = add_two([w], [g], 1.0)
-    >>> round(factor.sigma.sum().item(), 6), torch.allclose(torch.stack(g), torch.eye(2))
+    >>> round(factor.sigma.sum().item(), 6), torch.allclose(torch.stack(g), torch.eye(2), atol=1e-6)
     (7.0, True)
     """
     rows = [[row.float() for row in layer] for layer in layers]
