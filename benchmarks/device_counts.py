@@ -36,7 +36,7 @@ from mtl_lib import task_rows
 MADE_FROM_PYTHON = (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor)
 ASKED = (Tensor.item, Tensor.tolist, Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.numpy)
 FREE = (
-    "view permute transpose unbind slice select detach expand unsqueeze as_strided t.default alias empty "
+    "view permute transpose unbind slice select detach expand unsqueeze as_strided aten.t.default alias empty "
     "squeeze diagonal reshape split unflatten movedim mT profiler prim. set_. lift_fresh resize_"
 ).split()
 WAITING = ("linalg_eigh", "linalg_svd", "nonzero", "masked_select")

@@ -32,8 +32,11 @@ def _inverse(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
 
 
-def _solve(s2: Tensor, t: Tensor, e2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Singular values, left vectors and polar mixing in the basis (s, d), from |s|^2, t and |r|^2."""
+def _solve(s2: Tensor, t: Tensor, e2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Singular values, left vectors and polar mixing in the basis (s, d), from |s|^2, t and |r|^2.
+
+    And the polar factor itself in the orthonormal basis (s/a, r/e); a vector of zeros does not count there.
+    """
     a, e = s2.sqrt(), e2.sqrt()
     b = t * a
     total = torch.hypot(a + e, b)
@@ -53,7 +56,35 @@ def _solve(s2: Tensor, t: Tensor, e2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ],
         -2,
     )
-    return torch.stack([sigma1, sigma2], -1), left, polar
+    rotation = torch.stack([torch.stack([main, -side], -1), torch.stack([side, main], -1)], -2)
+    return torch.stack([sigma1, sigma2], -1), left, polar, rotation
+
+
+def solve_centred(s2: Tensor, t: Tensor, e2: Tensor) -> tuple[Factor, Tensor]:
+    """Factor of two rows given by |s|^2, t and |r|^2 in d = t s + r, and the polar factor over s/|s| and r/|r|.
+
+    Parameters
+    ----------
+    s2, t, e2 : Tensor
+        ``[...]``, float64.
+
+    Returns
+    -------
+    factor : Factor
+        In the centred basis.
+    rotation : Tensor
+        ``[..., 2, 2]``.
+
+    Examples
+    --------
+    >>> one, zero = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    >>> factor, rotation = solve_centred(4 * one, zero, one)
+    >>> factor.sigma, rotation
+    (tensor([2., 1.], dtype=torch.float64), tensor([[1., -0.],
+            [0., 1.]], dtype=torch.float64))
+    """
+    sigma, left, polar, rotation = _solve(s2, t, e2)
+    return Factor(sigma, left, polar), rotation
 
 
 def _residual(rows: Sequence[Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +104,7 @@ def _split(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _factor(s2: Tensor, t: Tensor, e2: Tensor, poison: Tensor) -> Factor:
-    sigma, left, polar = _solve(s2, t, e2)
+    sigma, left, polar, _ = _solve(s2, t, e2)
     return Factor(sigma + poison[..., None], left, polar + poison[..., None, None])
 
 

@@ -239,9 +239,9 @@ def _first_pass(g: Float64[Tensor, "*batch k k"]) -> _Basis:
     return _Basis(basis, unmix, small <= empty, poison)
 
 
-def _second_pass(rows: Sequence[Tensor], first: _Basis) -> _Basis:
+def _second_pass(g: Float64[Tensor, "*batch k k"], first: _Basis) -> _Basis:
     """Correct the basis by the Gram matrix of its own, nearly orthonormal, rows."""
-    g, poison = without_poison(gram(rows, first.basis))
+    g, poison = without_poison(g)
     # A row much shorter than one stood for rounding noise.  It is dropped, as those that were zero before;
     # a one on the diagonal keeps the inverse square root defined.
     mask = (g.diagonal(dim1=-2, dim2=-1) > 0.5).double()
@@ -311,7 +311,34 @@ def decompose(rows: Sequence[Float[Tensor, "*batch n"]]) -> Factor:
     found = _first_pass(gram(rows))
     if may_ask(rows[0]) and bool(found.reliable.all()):
         return _factor(found)
-    return _factor(_second_pass(rows, found))
+    return _factor(_second_pass(gram(rows, found.basis), found))
+
+
+def decompose_all(layers: Sequence[Float64[Tensor, "k _"]]) -> Factor:
+    """The same for many layers with as many rows, whose small algebra is done once; the second look is always taken.
+
+    Parameters
+    ----------
+    layers : sequence of Tensor
+        ``[k, n]`` float64 each, the **centred** rows.
+
+    Returns
+    -------
+    Factor
+        ``[L, ...]``.
+
+    Examples
+    --------
+    >>> rows = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])]
+    >>> decompose_all([centred(rows, slice(None))]).sigma.float()
+    tensor([[4., 3.]])
+    """
+    first = _first_pass(torch.stack([block @ block.mT for block in layers]))
+    grams = []
+    for block, basis in zip(layers, first.basis.unbind(0), strict=True):
+        unit = basis @ block
+        grams.append(unit @ unit.mT)
+    return _factor(_second_pass(torch.stack(grams), first))
 
 
 def mixed(

@@ -15,6 +15,7 @@ from torch import Tensor
 from mtl_lib.arguments import described, floating, several
 from mtl_lib.closed import decompose_two, solve_two
 from mtl_lib.cpu_rows import add_mixed, applies, gram_by_differences
+from mtl_lib.device_rows import add_many, add_two
 from mtl_lib.errors import ConfigError
 from mtl_lib.gram import Factor, decompose, in_full_precision, mixed, solve
 from mtl_lib.polar import SMALL_SIDE, Method, checked_method, shrinkage, singular_value_threshold
@@ -111,7 +112,9 @@ def _fast_enough(together: Tensor) -> Tensor:
 
 
 def _factors(layers: Sequence[Sequence[Tensor]], method: Method, precision: str) -> list[Factor]:
-    """A factor per layer; on the CPU the small algebra of all layers at once, as it is mostly overhead."""
+    """A factor per layer, from the small algebra of all layers at once, as it is mostly overhead."""
+    if layers[0][0].device.type != "cpu":
+        return _on_device(layers, None, 0.0, method)
     found: dict[int, Factor] = {}
     # Only dot products are accurate in float32; matrix products of more tasks would need blocks so short that
     # nothing is gained.
@@ -134,6 +137,27 @@ def _factors(layers: Sequence[Sequence[Tensor]], method: Method, precision: str)
     return [found[i] if i in found else _decompose(rows, method) for i, rows in enumerate(layers)]
 
 
+def _on_device(
+    rows: Sequence[Sequence[Tensor]],
+    into: Sequence[Sequence[Tensor | None]] | None,
+    alpha: float | int,
+    method: Method,
+) -> list[Factor]:
+    """All layers by the way for GPUs."""
+    side = min(len(rows[0]), rows[0][0].numel())
+    closed = checked_method(method, side, rows[0][0]) == "closed"
+    return (add_two if closed else add_many)(rows, into, alpha)
+
+
+def _ordered(
+    tensors: Sequence[Tensor], rows: Sequence[Tensor], into: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Views of the gradients whose elements come in the order of the rows."""
+    own = rows[0].data_ptr() == tensors[0].data_ptr()
+    order = memory_order(tensors[0]) if own else tuple(range(tensors[0].ndim))
+    return [None if g is None else g.permute(order) for g in into]
+
+
 def _add(
     tensors: Sequence[Tensor],
     rows: Sequence[Tensor],
@@ -142,9 +166,7 @@ def _add(
     into: Sequence[Tensor | None],
 ) -> None:
     """Add `alpha` times the polar factor to tensors shaped like the weights, in whatever layout they have."""
-    own = rows[0].data_ptr() == tensors[0].data_ptr()
-    order = memory_order(tensors[0]) if own else tuple(range(tensors[0].ndim))
-    moved = [None if g is None else g.permute(order) for g in into]
+    moved = _ordered(tensors, rows, into)
     targets: list[Tensor | None] = []
     for gradient, row in zip(moved, rows, strict=True):
         if gradient is None or gradient.is_contiguous():
@@ -197,6 +219,9 @@ def add_polars(
     (7.0, True)
     """
     rows = [flat(tensors)[0] for tensors in layers]
+    if rows[0][0].device.type != "cpu":
+        targets = None if into is None else [_ordered(*each) for each in zip(layers, rows, into, strict=True)]
+        return _on_device(rows, targets, alpha, method)
     factors = _factors(rows, method, precision)
     if into is not None:
         for tensors, own, factor, targets in zip(layers, rows, factors, into, strict=True):

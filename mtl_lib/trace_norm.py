@@ -37,6 +37,7 @@ from mtl_lib.sharing_measures import (
     task_cosine,
     tndr,
 )
+from mtl_lib.unfold import paper_order
 from mtl_lib.unfolded_norms import KINDS, checked_kind, checked_weights, weights_for
 
 __all__ = [
@@ -234,6 +235,9 @@ class TraceNormPenalty:
     def __call__(self, stacks: Mapping[str, Sequence[Tensor]]) -> Float[Tensor, ""]:
         """Value of the penalty, differentiable with respect to every tensor in `stacks`.
 
+        Inside ``torch.compile`` it is one graph, for all layers by :func:`tensor_trace_norm` (and `precision` is
+        "accurate"); :meth:`add_gradient_` and :meth:`prox_` belong outside of what is compiled.
+
         Parameters
         ----------
         stacks : mapping of str to sequence of Tensor
@@ -256,10 +260,17 @@ class TraceNormPenalty:
         >>> w.grad[0, 0].item()
         0.2886...
         """
-        values = [
-            _StackPenalty.apply(self, weights, *tensors) for _, tensors, weights in self._layers(stacks)
-        ]
+        values = [self._value(tensors, weights) for _, tensors, weights in self._layers(stacks)]
         return self.gamma * torch.stack(values).sum() if values else torch.zeros(())
+
+    def _value(self, tensors: tuple[Tensor, ...], weights: list[float]) -> Tensor:
+        """Value of one layer, without gamma, differentiable."""
+        if (
+            torch.compiler.is_compiling()
+        ):  # which takes no objects and no list of tensors across a function like this
+            stack = paper_order(torch.stack(tensors))
+            return tensor_trace_norm(stack, self.kind, weights, self.method, self.null)
+        return _StackPenalty.apply(self, weights, *tensors)
 
     def _found(self, layers, into, alpha: float, factors: bool = False):
         tensors, weights = [layer[1] for layer in layers], [layer[2] for layer in layers]

@@ -207,7 +207,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     * sets kept in memory of the host: every batch;
     * the placebo's labels, which are drawn on the CPU: their copy is asynchronous only if the driver will;
     * ``tucker`` and ``tt``: several times a layer, for eigendecompositions and to choose between ways;
-    * LAF of more than two tasks: for every layer two calls of ``eigh`` and one of ``svd``.
+    * LAF of more than two tasks: three times a step, for two calls of ``eigh`` and one of ``svd`` over all layers.
 
     The tests count copies and questions on tensors without data; no GPU has been timed.
 

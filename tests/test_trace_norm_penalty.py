@@ -1,6 +1,11 @@
 """The penalty on stacks of layers: every way to its gradient agrees; layouts, types, tasks; the measures of sharing."""
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import cvxpy
 import matrix_samplers as samplers
@@ -396,3 +401,38 @@ def test_errors_say_what_was_given_and_what_is_allowed(call, says):
         call()
     for part in says:
         assert part in str(error.value)
+
+
+# Without the checks of shapes that the other tests run under: they are not part of the graph.
+COMPILED = """
+import json
+import torch
+from mtl_lib.trace_norm import TraceNormPenalty
+
+for tasks, kind in ((2, "laf"), (3, "laf"), (2, "tucker"), (2, "tt")):
+    torch._dynamo.reset()
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(4, 3, 3, 3, generator=generator).requires_grad_() for _ in range(tasks)]
+    penalty = TraceNormPenalty(kind, 0.3)
+    call = lambda *tensors: penalty({"a": tensors, "b": [2 * t for t in tensors]})
+    found, known = torch.compile(call, backend="aot_eager", fullgraph=True)(*weights), call(*weights)
+    pairs = zip(torch.autograd.grad(found, weights), torch.autograd.grad(known, weights))
+    print(json.dumps([float(abs(found / known - 1)), max(float((a - b).abs().max()) for a, b in pairs)]))
+"""
+
+
+def test_compiled_into_one_graph_the_differentiable_penalty_is_the_same():
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILED],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        value, gradient = json.loads(line)
+        assert value <= 1e-6 and gradient <= 1e-6
