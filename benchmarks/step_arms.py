@@ -19,6 +19,7 @@ from mtl_lib.unfold import paper_order
 
 PARTS = ("data", "forward", "backward", "penalty", "optimiser")
 YARDSTICK = "two plain networks"
+FORKS = (6, 14, 26, 32)
 
 PENALTIES = {
     "LAF": {},
@@ -32,13 +33,20 @@ PENALTIES = {
 }
 OTHERS = {
     "soft, gamma 0": {"gamma": 0.0},
-    "hard after 14": {"sharing": "hard", "hard_after": 14},
-    "hard after 32": {"sharing": "hard", "hard_after": 32},
+    **{f"hard after {k}": {"sharing": "hard", "hard_after": k} for k in FORKS},
     "cross-stitch": {"sharing": "cross_stitch"},
     "factorised, LAF": {"sharing": "factorised"},
     "factorised, TT": {"sharing": "factorised", "factorisation": "tt"},
 }
-WITH_ADA = ("LAF", "Tucker", "TT", "norm-only", "deviation", "hard after 14", "cross-stitch")
+WITH_ADA = (
+    "LAF",
+    "Tucker",
+    "TT",
+    "norm-only",
+    "deviation",
+    *(f"hard after {k}" for k in FORKS),
+    "cross-stitch",
+)
 EAGER = ("laf", "tucker", "tt")
 
 
@@ -109,11 +117,13 @@ class LibraryArm:
 
     def __init__(self, setting: Setting, **changes):
         self.setting = setting
-        values = {"ada": 0.0, "gamma": 1e-3, "init": "independent", **changes}
+        values = {"ada": 0.0, "gamma": 1e-3, "init": "independent", "compile": False, **changes}
         self.config = TrainConfig.from_dict({**setting.config.to_dict(), **values})
         self.networks = Networks(self.config, setting.tasks).to(setting.device).train()
         self.optimiser = torch.optim.SGD(self.networks.parameters(), lr=1e-4, momentum=0.9)
         self.regulariser = make_regulariser(self.config, self.networks.net.stacks())
+        if self.config.compile:
+            self.networks.net.trunk.compile()
 
     def step(self, number: int, clock: Clock) -> None:
         setting = self.setting
@@ -205,6 +215,8 @@ def arms(setting: Setting, eager: tuple[str, ...]) -> dict[str, Callable]:
         found[name] = lambda c=changes: LibraryArm(setting, **c)
         if name in WITH_ADA:
             found[f"{name} + ADA"] = lambda c=changes: LibraryArm(setting, **c, ada=0.1)
+    if setting.config.compile:
+        found["LAF, compiled"] = lambda: LibraryArm(setting, compile=True)
     for kind in eager:
         found[f"eager {kind}"] = lambda k=kind: PlainArm(setting, eager=k)
         found[f"eager {kind} + ADA"] = lambda k=kind: PlainArm(setting, eager=k, ada=True)

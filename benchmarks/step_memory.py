@@ -3,7 +3,6 @@
 import functools
 import math
 import os
-import resource
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from step_arms import Clock, LibraryArm, Setting, toy_sets
 
 from mtl_lib.backbones import resnet34
 from mtl_lib.config import TrainConfig
+from mtl_lib.devices import peak_memory
 from mtl_lib.loaders import TaskBatches
 from mtl_lib.transforms import augment
 
@@ -100,6 +100,16 @@ def memory_table(rows: list[dict], check: bool) -> None:
                      "precision": "fp32", "megabytes": f"{many - few:.1f}", "ratio": f"{(many - few) / computed:.3f}"})  # fmt: skip
 
 
+def memory_of_a_step(config: TrainConfig, precision: str, grown: float) -> dict:
+    """Compare the MiB by which a step of two plain networks has grown with what the formula says of it."""
+    parts = memory_rows(config, config.batch_size, precision != "fp32")["two plain networks, or LAF"]
+    computed = parts["activations"] + parts["in flight"]
+    print(f"memory: a step grows by {grown:.0f} MiB, computed {computed:.0f}; ratio {grown / computed:.2f}")
+    return {"table": "memory check", "arm": "two plain networks, or LAF", "tasks": 2, "width": config.width,
+            "batch": config.batch_size, "precision": precision, "megabytes": f"{grown:.1f}",
+            "ratio": f"{grown / computed:.3f}"}  # fmt: skip
+
+
 def peak_of_a_step(batch: int) -> float:
     """Peak MiB of a process of its own that takes two LAF steps of a width-16 network."""
     command = [sys.executable, __file__, str(batch)]
@@ -116,7 +126,9 @@ def probe(batch: int) -> None:
     arm = LibraryArm(setting)
     for number in range(2):
         arm.step(number, Clock("cpu"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(
+        peak_memory(torch.device("cpu"))
+    )  # not ru_maxrss, which on Linux a process inherits from its parent
 
 
 if __name__ == "__main__":

@@ -86,6 +86,10 @@ class TrainConfig:
         Whether the strength stays, or goes to ``gamma_end`` at the last step, linearly or exponentially.
     penalty_step : {"subgradient", "proximal"}
         How the penalty is followed (paper: sub-gradient); Tucker and TT have no proximal step.
+    penalty_null : {"minimum", "full"}
+        The sub-gradient of a trace norm where an unfolding lacks rank, as all do when tasks start from the same
+        weights: the shortest one, or the paper's :math:`U V^\\top`, which adds a unit push along arbitrary directions
+        (:func:`mtl_lib.polar.value_and_polar`) and takes an SVD in float64 of every unfolding.
     pinned : bool
         After each step, scale every kernel of the networks back to its initial Frobenius norm.  Under batch
         norm this changes no output, and leaves the penalty only directions to act on.
@@ -190,6 +194,7 @@ class TrainConfig:
     gamma_schedule: Literal["constant", "linear", "exponential"] = "constant"
     gamma_end: float = 0.0
     penalty_step: Literal["subgradient", "proximal"] = "subgradient"
+    penalty_null: Literal["minimum", "full"] = "minimum"
     pinned: bool = False
     ada: float = 0.1
     ada_ramp: bool = True

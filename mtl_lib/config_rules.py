@@ -58,6 +58,16 @@ def check_settings(config: Any) -> None:
             f"penalty_step is 'proximal' and norm is {config.norm!r}: a sum of several trace norms has no"
             " proximal step; use 'subgradient', or the norm 'laf'"
         )
+    if config.penalty_null == "full" and config.sharing == "soft":
+        if config.penalty_step == "proximal":
+            raise ConfigError(
+                "penalty_null is 'full' and penalty_step is 'proximal': a proximal step takes no sub-gradient; use"
+                " 'subgradient', or 'minimum'"
+            )
+        if config.norm in ("norm_only", "deviation"):
+            raise ConfigError(
+                f"penalty_null is 'full' and norm is {config.norm!r}, which is no trace norm; use 'minimum'"
+            )
     if config.pinned and config.sharing == "factorised":
         raise ConfigError("pinned is set, but factorised weights are products and have no norm to pin")
     if not config.clip > 0:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib.constants import Copies
 from mtl_lib.errors import CheckpointError, ConfigError, DataError
 
 SMALLEST = 1e-6
@@ -65,6 +66,7 @@ class ShapeWhitener:
         if size < 1:
             raise ConfigError(f"the crop's side is {size} pixels; it must be at least 1")
         self.mean, self.axes, self.spread, self.size = mean.double(), axes.double(), spread.double(), size
+        self._copies = Copies()
 
     @classmethod
     def fit(cls, points: Float[Tensor, "N 68 2"], size: int) -> "ShapeWhitener":
@@ -107,7 +109,9 @@ class ShapeWhitener:
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # Always in double precision, except on devices that have none: axes of small spread are scaled up.
         kind = torch.float32 if like.device.type == "mps" else torch.float64
-        return tuple(part.to(like.device, kind) for part in (self.mean, self.axes, self.spread))
+        parts = (self.mean, self.axes, self.spread)
+        mean, axes, spread = (self._copies.of(part, like.device, kind) for part in parts)
+        return mean, axes, spread
 
     def transform(self, points: Float[Tensor, "N 68 2"]) -> Float[Tensor, "N 136"]:
         """Pixels to whitened coordinates.

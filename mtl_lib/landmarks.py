@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib.constants import Copies, constant
 from mtl_lib.errors import CheckpointError, ConfigError, DataError
 
 GROUPS: dict[str, range] = {
@@ -68,7 +69,7 @@ def flip_landmarks(points: Float[Tensor, "*N 68 2"], width: int) -> Float[Tensor
     >>> torch.allclose(flip_landmarks(flip_landmarks(points, 96), 96), points, atol=1e-4)
     True
     """
-    order = torch.tensor(FLIP_68, device=points.device)
+    order = constant(FLIP_68, torch.int64, points.device)
     mirrored = torch.stack((width - 1 - points[..., 0], points[..., 1]), -1)
     return mirrored.index_select(-2, order)
 
@@ -190,6 +191,7 @@ class LandmarkScaler:
         if size < 1:
             raise ConfigError(f"the crop's side is {size} pixels; it must be at least 1")
         self.mean, self.std, self.size = mean, std, size
+        self._copies = Copies()
 
     @classmethod
     def fit(cls, points: Float[Tensor, "N 68 2"], size: int) -> "LandmarkScaler":
@@ -226,6 +228,10 @@ class LandmarkScaler:
         # Pixel i covers [i - 1/2, i + 1/2], so the crop's edges are at -1/2 and size - 1/2.
         return ((points + 0.5) / size).flatten(-2)
 
+    def _on(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (self._copies.of(part, like.device, like.dtype) for part in (self.mean, self.std))
+        return mean, std
+
     def transform(self, points: Float[Tensor, "N 68 2"]) -> Float[Tensor, "N 136"]:
         """Pixels to network targets, ordered x0, y0, x1, y1, ...
 
@@ -235,7 +241,7 @@ class LandmarkScaler:
         >>> scaler.transform(torch.full((1, 68, 2), 0.5))[0, :2]
         tensor([0.5000, 0.5000])
         """
-        mean, std = self.mean.to(points), self.std.to(points)
+        mean, std = self._on(points)
         return (self._to_unit(points, self.size) - mean) / std
 
     def inverse(self, targets: Float[Tensor, "N 136"]) -> Float[Tensor, "N 68 2"]:
@@ -247,7 +253,8 @@ class LandmarkScaler:
         >>> scaler.inverse(torch.full((1, 136), 0.5))[0, 0]
         tensor([0.5000, 0.5000])
         """
-        unit = targets * self.std.to(targets) + self.mean.to(targets)
+        mean, std = self._on(targets)
+        unit = targets * std + mean
         return unit.unflatten(-1, (68, 2)) * self.size - 0.5
 
     def state(self) -> dict[str, Tensor]:

@@ -92,6 +92,18 @@ def checked_method(method: Method, side: int, like: Tensor, values: bool = False
     return "gram"
 
 
+def penalty_null(null: str, method: Method) -> str:
+    """The choice of null space for a penalty; `ConfigError` where its method, not yet resolved, cannot make it.
+
+    Examples
+    --------
+    >>> penalty_null("full", "auto"), penalty_null("minimum", "randomized")
+    ('full', 'minimum')
+    """
+    named = {"randomized": Randomized(), "newton_schulz": NewtonSchulz()}
+    return checked_null(null, named.get(method, method) if isinstance(method, str) else method)
+
+
 def checked_null(null: str, method: Method = "svd") -> str:
     """`ConfigError` unless the choice of null space exists, and for this (resolved) method."""
     if null not in NULLS:

@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib.arguments import of_matrices
 from mtl_lib.errors import ConfigError
 from mtl_lib.scaling import in_double, normalised, working_dtype
 
@@ -163,6 +164,7 @@ def _orthogonalised(m: Tensor, polynomials: list[tuple[float, float, float]]) ->
     return value, (polar if m.shape[-2] <= m.shape[-1] else polar.mT)
 
 
+@of_matrices
 def newton_schulz(
     m: Float[Tensor, "*batch m n"], options: NewtonSchulz | None = None
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch m n"]]:
@@ -194,6 +196,7 @@ def newton_schulz(
         return value.to(working_dtype(m)), polar.to(m.dtype)
 
 
+@of_matrices
 def muon_five_steps(m: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:
     """What the optimiser Muon makes of a matrix: a counter-example, **not a sub-gradient** of the trace norm.
 

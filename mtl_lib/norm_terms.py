@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib import joint, task_rows
+from mtl_lib.arguments import floating
 from mtl_lib.gram import Factor
 from mtl_lib.polar import Method
 from mtl_lib.unfold import paper_order
@@ -71,6 +72,7 @@ def of_layers(
     method: Method,
     precision: str = "accurate",
     factors: bool = False,
+    null: str = "minimum",
 ) -> list[Terms]:
     """Terms of every layer; `alpha` times the weighted sub-gradient is added to `into`.
 
@@ -92,6 +94,8 @@ def of_layers(
         See :class:`mtl_lib.trace_norm.TraceNormPenalty`.
     factors : bool
         Ask for the factor of the tasks' matrix even where no term needs it.
+    null : {"minimum", "full"}
+        Which sub-gradient; the values do not depend on it.
 
     Returns
     -------
@@ -103,11 +107,12 @@ def of_layers(
     >>> of_layers([x], "tucker", [[1, 1, 1]], None, 1.0, "auto")[0].values
     tensor([2.8284, 2.8284, 2.8284])
     """
+    full = null == "full" and into is not None
     found: dict[int, Factor] = {}
     groups: dict[tuple, list[int]] = {}  # layers with as many tasks share their small algebra
     for i, tensors in enumerate(layers):
         weight = joint.task_weight((*tensors[0].shape, len(tensors)), kind, weights[i])
-        direct = tensors[0].numel() > 0 and task_rows.is_direct(tensors, method)
+        direct = not full and tensors[0].numel() > 0 and task_rows.is_direct(tensors, method)
         if direct and (kind == "laf" or joint.applies(tensors, method)) and (weight is not None or factors):
             groups.setdefault((len(tensors), tensors[0].dtype, weight or 0.0), []).append(i)
     for (_, _, weight), members in groups.items():
@@ -122,11 +127,11 @@ def of_layers(
         targets = None if into is None else into[i]
         if kind == "laf" and value is not None:
             values = value[None]
-        elif kind != "laf" and joint.applies(tensors, method):
+        elif kind != "laf" and not full and joint.applies(tensors, method):
             values = _jointly(tensors, kind, weights[i], targets, alpha, value, precision)
         else:
             whole = torch.stack([t.detach() for t in tensors], -1)
-            values, total = weighted_terms(whole, kind, weights[i], method, "minimum", targets is not None)
+            values, total = weighted_terms(whole, kind, weights[i], method, null, targets is not None)
             for target, part in zip(targets or (), () if total is None else total.unbind(-1), strict=True):
                 if target is not None:
                     target.add_(part, alpha=alpha)
@@ -185,12 +190,12 @@ def mode_norms(
     Raises
     ------
     ConfigError
-        For a kind or method that does not exist, or fewer than two axes.
+        For an `x` that is no real tensor of at least two axes, or a kind or method that does not exist.
 
     Examples
     --------
     >>> mode_norms(torch.ones(2, 2, 2), "tucker")
     tensor([2.8284, 2.8284, 2.8284])
     """
-    kind = checked_kind(kind)
+    x, kind = floating(x, "x"), checked_kind(kind)
     return of_tensor(x, kind, weights_for(kind, x.ndim, None), method, "minimum", False)[0]

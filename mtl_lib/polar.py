@@ -42,15 +42,19 @@ Everything is batched over leading axes.  Matrices in float16 and bfloat16 are c
 and returned in their own type; values are float32 at least, because a sum of singular values soon leaves
 float16.  A matrix with an entry that is not finite gives NaN: never a finite number, never an exception.
 A value beyond the largest number of its type is infinite; the polar factor is right even then.
+
+Integers, complex numbers, sparse tensors and what is no tensor are refused with a
+:class:`mtl_lib.errors.ConfigError`; no check reads an entry of a tensor on a GPU.
 """
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from mtl_lib.arguments import at_least_zero, described, of_matrices
 from mtl_lib.closed import decompose_two
 from mtl_lib.errors import ConfigError
-from mtl_lib.gram import Factor, decompose, in_full_precision, mixed
+from mtl_lib.gram import Factor, decompose, in_full_precision, may_ask, mixed
 from mtl_lib.large_gram import decompose_large
 from mtl_lib.methods import METHODS as METHODS
 from mtl_lib.methods import NULLS as NULLS
@@ -114,6 +118,7 @@ def _captured(m: Tensor, options: Randomized, what: str, tau: Tensor | float | i
     return found
 
 
+@of_matrices
 @in_full_precision
 def value_and_polar(
     m: Float[Tensor, "*batch m n"], method: Method = "auto", null: str = "minimum", value_only: bool = False
@@ -144,7 +149,7 @@ def value_and_polar(
     Raises
     ------
     ConfigError
-        For a `method` or `null` that does not exist or does not fit the shape.
+        For an `m` that is no real matrix, or a `method` or `null` that does not exist or does not fit the shape.
 
     Examples
     --------
@@ -205,7 +210,7 @@ def trace_norm(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> Float
     Raises
     ------
     ConfigError
-        For a `method` that does not exist or does not fit the shape.
+        For an `m` that is no real matrix, or a `method` that does not exist or does not fit the shape.
 
     Examples
     --------
@@ -237,7 +242,7 @@ def polar_factor(
     Raises
     ------
     ConfigError
-        For a `method` or `null` that does not exist or does not fit the shape.
+        For an `m` that is no real matrix, or a `method` or `null` that does not exist or does not fit the shape.
 
     Examples
     --------
@@ -250,6 +255,7 @@ def polar_factor(
     return polar
 
 
+@of_matrices
 @in_full_precision
 def singular_values(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> Float[Tensor, "*batch k"]:
     """Singular values, largest first.
@@ -269,7 +275,8 @@ def singular_values(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> 
     Raises
     ------
     ConfigError
-        For a `method` that does not exist, does not fit the shape, or knows no singular values.
+        For an `m` that is no real matrix, or a `method` that does not exist, does not fit the shape, or knows no
+        singular values.
 
     Examples
     --------
@@ -289,6 +296,7 @@ def singular_values(m: Float[Tensor, "*batch m n"], method: Method = "auto") -> 
     return (factor.sigma * scale[..., 0]).sort(-1, descending=True).values.to(working_dtype(m))
 
 
+@of_matrices
 def effective_rank(
     m: Float[Tensor, "*batch m n"], rtol: float | int | None = None, method: Method = "auto"
 ) -> Integer[Tensor, "*batch"]:
@@ -310,6 +318,11 @@ def effective_rank(
     Tensor
         ``[...]``, int64; 0 for the zero matrix, and 0 where the matrix is not finite.
 
+    Raises
+    ------
+    ConfigError
+        For an `m` that is no real matrix, an `rtol` outside of [0, 1), or a `method` as for :func:`singular_values`.
+
     Examples
     --------
     >>> int(effective_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])))
@@ -317,12 +330,13 @@ def effective_rank(
     """
     if rtol is None:
         rtol = min(m.shape[-2:]) * torch.finfo(m.dtype).eps
-    if not 0 <= rtol < 1:
+    if not at_least_zero(rtol, "rtol") < 1:
         raise ConfigError(f"rtol is {rtol}; it must be at least 0 and less than 1")
     sigma = singular_values(m, method)
     return (sigma > rtol * sigma[..., :1]).sum(-1)
 
 
+@of_matrices
 @in_full_precision
 def singular_value_threshold(
     m: Float[Tensor, "*batch m n"], tau: float | int | Float[Tensor, ""], method: Method = "auto"
@@ -338,7 +352,8 @@ def singular_value_threshold(
     m : Tensor
         ``[..., m, n]``.
     tau : float or scalar Tensor
-        How much every singular value loses; at least 0.
+        How much every singular value loses; at least 0 and finite.  A tensor is looked at where that is free, on
+        the CPU; elsewhere one that is negative or not finite gives NaN, and no synchronisation.
     method : str, Randomized or NewtonSchulz
         A name in ``METHODS`` or settings; see the top of :mod:`mtl_lib.polar`.
 
@@ -350,7 +365,8 @@ def singular_value_threshold(
     Raises
     ------
     ConfigError
-        For a negative `tau`, or a `method` that does not exist or does not fit the shape.
+        For a `tau` that is no number, negative or not finite, or a `method` that does not exist or does not fit the
+        shape.
 
     Examples
     --------
@@ -358,8 +374,7 @@ def singular_value_threshold(
     tensor([[0.5000, 0.0000],
             [0.0000, 3.5000]])
     """
-    if not isinstance(tau, Tensor) and not 0 <= tau < float("inf"):
-        raise ConfigError(f"tau is {tau}; it must be at least 0 and finite")
+    tau = _checked_tau(tau)
     method = checked_method(method, min(m.shape[-2:]), m, values=True)
     m = m.detach()
     if _empty(m):
@@ -379,6 +394,20 @@ def singular_value_threshold(
     factor, wide, scale = _factor_of(wide, method)
     result = _apply(shrinkage(factor, tau / scale[..., 0]), wide, factor.centred, scale)
     return result.mT if tall else result
+
+
+def _checked_tau(tau: Tensor | float | int) -> Tensor | float:
+    """A threshold that can be used: a number, or a tensor without axes that is NaN where it would be refused."""
+    if not isinstance(tau, Tensor):
+        return at_least_zero(tau, "tau")
+    if tau.numel() != 1 or tau.is_complex() or tau.dtype == torch.bool:
+        raise ConfigError(
+            f"tau is {described(tau)} and type {tau.dtype}; it must be one real number, at least 0"
+        )
+    tau = tau.detach().reshape(())
+    if may_ask(tau):
+        at_least_zero(tau, "tau")
+    return torch.where((tau >= 0) & tau.isfinite(), tau, torch.nan)
 
 
 def shrinkage(factor: Factor, tau: Tensor | float) -> Tensor:

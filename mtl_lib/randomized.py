@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib.arguments import of_matrices
 from mtl_lib.errors import ConfigError
 from mtl_lib.scaling import in_double, normalised, working_dtype
 
@@ -129,6 +130,7 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
     return ratio.clamp_max(1)
 
 
+@of_matrices
 def randomized_svd(m: Float[Tensor, "*batch m n"], options: Randomized | None = None) -> Captured:
     r"""The leading singular triples, by the algorithm of Halko, Martinsson and Tropp.
 

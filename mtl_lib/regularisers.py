@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib import task_rows
+from mtl_lib.arguments import at_least_zero, described, layers
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import CheckpointError, ConfigError
 from mtl_lib.sharing_measures import Measures
@@ -47,7 +48,7 @@ def strength(config: TrainConfig, step: int) -> float:
     return config.gamma * (config.gamma_end / config.gamma) ** progress
 
 
-def make_penalty(kind: str, gamma: float) -> Penalty:
+def make_penalty(kind: str, gamma: float, null: str = "minimum") -> Penalty:
     """Return the penalty of that name.
 
     Parameters
@@ -56,11 +57,13 @@ def make_penalty(kind: str, gamma: float) -> Penalty:
         See :class:`mtl_lib.trace_norm.TraceNormPenalty` and :mod:`mtl_lib.task_penalties`.
     gamma : float
         Its strength.
+    null : {"minimum", "full"}, optional
+        Of a trace norm; see :class:`mtl_lib.trace_norm.TraceNormPenalty`.  The others have but one sub-gradient here.
 
     Raises
     ------
     ConfigError
-        For another name, or a gamma that is negative or not finite.
+        For another name, a gamma that is no number, negative or not finite, or a `null` that this penalty lacks.
 
     Examples
     --------
@@ -68,10 +71,14 @@ def make_penalty(kind: str, gamma: float) -> Penalty:
     Deviation(gamma=0.1)
     """
     if kind in KINDS:
-        return TraceNormPenalty(kind, gamma)
+        return TraceNormPenalty(kind, gamma, null=null)
     own = {"norm_only": NormOnly, "deviation": Deviation}
     if kind not in own:
         raise ConfigError(f"the penalty is {kind!r}; it must be one of {', '.join([*KINDS, *own])}")
+    if null != "minimum":
+        raise ConfigError(
+            f"null is {null!r}, but the penalty {kind!r} is no trace norm; it must be 'minimum'"
+        )
     return own[kind](gamma)
 
 
@@ -97,7 +104,8 @@ class Regulariser:
     Raises
     ------
     ConfigError
-        If ``step`` is unknown, or the penalty has no proximal step (Tucker and TT have none).
+        If ``step`` is unknown, the penalty or the stacks are none, the penalty has no proximal step (Tucker and TT
+        have none), or it is to be followed by proximal steps and has ``null="full"``, which they know nothing of.
 
     Examples
     --------
@@ -122,12 +130,24 @@ class Regulariser:
     ):
         if step not in ("subgradient", "proximal"):
             raise ConfigError(f"step is {step!r}; it must be 'subgradient' or 'proximal'")
+        if penalty is not None and not isinstance(penalty, Penalty):
+            raise ConfigError(
+                f"the penalty is {described(penalty)}; it must be a TraceNormPenalty, NormOnly or Deviation, or None"
+            )
+        for name, tensors in layers(stacks).items():
+            task_rows.check(name, tensors)
         if step == "proximal" and getattr(penalty, "kind", "laf") != "laf":
             raise ConfigError(
                 f"{penalty.kind!r} is a sum of several trace norms, which has no proximal step; use"
                 " step='subgradient', or the penalty 'laf'"
             )
-        self.penalty, self.proximal, self.momentum = penalty, step == "proximal", momentum
+        if step == "proximal" and getattr(penalty, "null", "minimum") != "minimum":
+            raise ConfigError(
+                "the penalty's null is 'full', a choice of sub-gradient, and a proximal step takes none; use"
+                " step='subgradient', or null='minimum'"
+            )
+        self.penalty, self.proximal = penalty, step == "proximal"
+        self.momentum = at_least_zero(momentum, "momentum")
         constant = getattr(penalty, "gamma", 0.0)
         self.strength = strength or (lambda _: constant)
         self.pins: Tensor | None = None
@@ -259,7 +279,8 @@ def make_regulariser(config: TrainConfig, stacks: Stacks) -> Regulariser:
     Parameters
     ----------
     config : TrainConfig
-        Its ``sharing``, ``norm``, ``gamma`` and its schedule, ``penalty_step``, ``pinned``, ``momentum``.
+        Its ``sharing``, ``norm``, ``gamma`` and its schedule, ``penalty_step``, ``penalty_null``, ``pinned``,
+        ``momentum``.
     stacks : mapping of str to sequence of Tensor
         From the networks' ``stacks()``.  Only soft sharing is penalised; pinning holds for all.
 
@@ -283,7 +304,7 @@ def make_regulariser(config: TrainConfig, stacks: Stacks) -> Regulariser:
     """
     penalty = None
     if config.sharing == "soft" and max(strength(config, 0), strength(config, config.steps)) > 0:
-        penalty = make_penalty(config.norm, config.gamma)
+        penalty = make_penalty(config.norm, config.gamma, config.penalty_null)
     return Regulariser(
         stacks,
         penalty,

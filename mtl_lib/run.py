@@ -87,6 +87,8 @@ class Run:
         trunk = self.networks.net.trunk
         groups = parameter_groups(self.networks.parameters(), trunk.parameters(), config.weight_decay)
         optimiser = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        self._stepped = False
+        optimiser.register_step_post_hook(self._has_stepped)  # a scaler may call the optimiser, or not
         alignment = self.networks.alignment
         inner = None if alignment is None else alignment.optimiser()
         self.inner = [] if inner is None else [inner]  # moves the domain classifier, in the alternating form
@@ -119,6 +121,19 @@ class Run:
         waited = self.step - self.best["step"] >= self.config.patience * self.config.validate_every
         early = self.config.patience > 0 and self.best["step"] > 0 and waited
         return early or self.step == self.config.steps
+
+    def _has_stepped(self, *_: Any) -> None:
+        self._stepped = True
+
+    def take_step(self) -> bool:
+        """Let the optimiser take its step, and return whether it has.
+
+        Under ``16-mixed`` the gradient scaler leaves a step out when a gradient has overflowed.  The regulariser
+        must then do nothing, and count nothing, either.
+        """
+        self._stepped = False
+        self.optimiser.step()
+        return self._stepped
 
     def log_step(self, found: Mapping[str, Tensor], bar: tqdm) -> None:
         """Fetch the numbers of a step from the device, and write a line of the log."""

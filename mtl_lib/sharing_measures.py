@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtl_lib.arguments import floating, layers, several
 from mtl_lib.errors import ConfigError
 from mtl_lib.gram import Factor, helmert
 from mtl_lib.polar import trace_norm
@@ -100,16 +101,16 @@ def as_rows(weights: Weights) -> Float[Tensor, "T n"]:
     Raises
     ------
     ConfigError
-        If there are no tasks, or their shapes differ.
+        If there are no tasks, their weights are no real tensors, or their shapes differ.
 
     Examples
     --------
     >>> as_rows([torch.zeros(4, 3), torch.ones(4, 3)]).shape
     torch.Size([2, 12])
     """
-    if not len(weights):
+    if not len(several(weights, "weights", "tensors, one per task")):
         raise ConfigError("there are no weights: one tensor per task is needed")
-    shapes = {tuple(w.shape) for w in weights}
+    shapes = {tuple(floating(w, f"weights[{task}]").shape) for task, w in enumerate(weights)}
     if len(shapes) > 1:
         raise ConfigError(
             f"the tasks' weights have the shapes {sorted(shapes)}; they must all have the same shape"
@@ -186,7 +187,7 @@ def layer_norms(stacks: Mapping[str, Weights]) -> dict[str, Tensor]:
     >>> layer_norms({"conv1": [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])]})
     {'conv1': tensor(7.)}
     """
-    return {name: trace_norm(as_rows(weights)) for name, weights in stacks.items()}
+    return {name: trace_norm(as_rows(weights)) for name, weights in layers(stacks).items()}
 
 
 def tndr(now: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> dict[str, Tensor]:

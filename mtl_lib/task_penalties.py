@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtl_lib import task_rows
-from mtl_lib.errors import ConfigError
+from mtl_lib.arguments import at_least_zero, layers
 from mtl_lib.gram import blocks
 
 Stacks = Mapping[str, Sequence[Tensor]]
@@ -64,13 +64,11 @@ class TaskPenalty(abc.ABC):
     Raises
     ------
     ConfigError
-        If gamma is negative or not finite.
+        If gamma is no number, negative or not finite.
     """
 
     def __init__(self, gamma: float | int = 1e-3):
-        if not 0 <= gamma < math.inf:
-            raise ConfigError(f"gamma is {gamma}; it must be at least 0 and finite")
-        self.gamma = float(gamma)
+        self.gamma = at_least_zero(gamma, "gamma")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(gamma={self.gamma})"
@@ -138,10 +136,8 @@ class TaskPenalty(abc.ABC):
         ConfigError
             For a negative step size, or tensors that do not fit together.
         """
-        if not 0 <= step_size < math.inf:
-            raise ConfigError(f"step_size is {step_size}; it must be at least 0 and finite")
-        tau = step_size * self.gamma
-        for name, tensors in stacks.items():
+        tau = at_least_zero(step_size, "step_size") * self.gamma
+        for name, tensors in layers(stacks).items():
             task_rows.check(name, tensors)
             if tau == 0:
                 continue
@@ -153,7 +149,7 @@ class TaskPenalty(abc.ABC):
 
     def _walk(self, stacks: Stacks, each) -> Tensor:
         values = []
-        for name, tensors in stacks.items():
+        for name, tensors in layers(stacks).items():
             task_rows.check(name, tensors)
             values.append(each(tensors))
         return (self.gamma * torch.stack(values).sum()).float() if values else torch.zeros(())

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_lib.arguments import described, floating, several
 from mtl_lib.closed import decompose_two, solve_two
 from mtl_lib.cpu_rows import add_mixed, applies, gram_by_differences
 from mtl_lib.errors import ConfigError
@@ -21,8 +22,13 @@ from mtl_lib.polar import SMALL_SIDE, Method, checked_method, shrinkage, singula
 
 def check(name: str, tensors: Sequence[Tensor]) -> None:
     """`ConfigError` unless the T tasks' tensors of a layer fit together."""
-    if not len(tensors):
+    if not len(several(tensors, f"layer {name!r}", "tensors, one per task")):
         raise ConfigError(f"layer {name!r} has no tensors; give one per task")
+    for task, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise ConfigError(
+                f"layer {name!r}, task {task}: this is {described(tensor)}, and no torch.Tensor"
+            )
     for attribute in ("shape", "dtype", "device"):
         found = [getattr(t, attribute) for t in tensors]
         if any(f != found[0] for f in found):
@@ -30,8 +36,7 @@ def check(name: str, tensors: Sequence[Tensor]) -> None:
             raise ConfigError(
                 f"layer {name!r}: the tasks' tensors must have the same {attribute}, but these have {listed}"
             )
-    if not tensors[0].is_floating_point():
-        raise ConfigError(f"layer {name!r} holds {tensors[0].dtype}; weights must be floating-point numbers")
+    floating(tensors[0], f"layer {name!r}")
     if tensors[0].ndim < 1:
         raise ConfigError(
             f"layer {name!r} holds single numbers; a trace norm needs at least one axis per task"

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from mtl_lib import metrics
 from mtl_lib.alignment import make_alignment
 from mtl_lib.config import TrainConfig
+from mtl_lib.constants import Copies
 from mtl_lib.errors import CheckpointError, DataError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.splits import split_faces
@@ -56,6 +57,7 @@ class Expression:
 
     def __init__(self, classes: tuple[str, ...], weights: Float[Tensor, " K"]):
         self.classes, self.weights = classes, weights
+        self._copies = Copies()
 
     @property
     def outputs(self) -> int:
@@ -68,7 +70,7 @@ class Expression:
         It is divided by the number of pictures, not by the sum of their weights: so the loss of a batch is
         the mean of the losses of its equal parts, on one device or several.
         """
-        weights = self.weights.to(output.device)
+        weights = self._copies.of(self.weights, output.device, self.weights.dtype)
         summed = F.cross_entropy(output.float(), batch.labels, weights, reduction="sum")
         return summed / len(output)
 

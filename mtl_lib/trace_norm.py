@@ -13,7 +13,6 @@ is where a trace norm takes the weights.  So the sub-gradient is written down by
 the polar factors of the unfoldings (:mod:`mtl_lib.polar`), folded back.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -22,10 +21,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mtl_lib import task_rows
+from mtl_lib.arguments import at_least_zero, floating
+from mtl_lib.arguments import layers as checked_layers
+from mtl_lib.constants import constant
 from mtl_lib.errors import ConfigError
+from mtl_lib.methods import checked_null, known_method, penalty_null
 from mtl_lib.mode_gram import checked_precision
 from mtl_lib.norm_terms import mode_norms, of_stacks, of_tensor
-from mtl_lib.polar import Method, checked_null, known_method
+from mtl_lib.polar import Method
 from mtl_lib.sharing_measures import (
     Measures,
     layer_norms,
@@ -34,7 +37,7 @@ from mtl_lib.sharing_measures import (
     task_cosine,
     tndr,
 )
-from mtl_lib.unfolded_norms import KINDS, checked_kind, weights_for
+from mtl_lib.unfolded_norms import KINDS, checked_kind, checked_weights, weights_for
 
 __all__ = [
     "KINDS",
@@ -49,6 +52,11 @@ __all__ = [
 ]
 
 
+def _weighted(terms: Tensor, weights: Sequence[float | int]) -> Tensor:
+    """The weighted sum of a layer's terms."""
+    return (terms * constant(tuple(weights), terms.dtype, terms.device)).sum()
+
+
 class _TensorTraceNorm(torch.autograd.Function):
     """Value and hand-written sub-gradient; there is no second derivative."""
 
@@ -57,7 +65,7 @@ class _TensorTraceNorm(torch.autograd.Function):
         terms, gradient = of_tensor(x, kind, weights, method, null, ctx.needs_input_grad[0])
         if gradient is not None:
             ctx.save_for_backward(gradient.to(x.dtype))
-        return (terms * terms.new_tensor(weights)).sum()
+        return _weighted(terms, weights)
 
     @staticmethod
     @once_differentiable
@@ -99,7 +107,8 @@ def tensor_trace_norm(
     Raises
     ------
     ConfigError
-        For a kind, method or null that does not exist, a wrong number of weights, or fewer than two axes.
+        For an `x` that is no real tensor of at least two axes, a kind, method or null that does not exist, or
+        weights that are no numbers or of a wrong count.
 
     Examples
     --------
@@ -110,7 +119,7 @@ def tensor_trace_norm(
     (7.071..., tensor([[0.4243, 0.4243],
             [0.5657, 0.5657]]))
     """
-    kind, null = checked_kind(kind), checked_null(null)
+    x, kind, null = floating(x, "x"), checked_kind(kind), checked_null(null)
     return _TensorTraceNorm.apply(x, kind, weights_for(kind, x.ndim, weights), method, null)
 
 
@@ -122,10 +131,19 @@ class _StackPenalty(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad[2:])
         gradients = [torch.zeros_like(t) for t in tensors] if wanted else None
         into = None if gradients is None else [gradients]
-        (terms,) = of_stacks([tensors], penalty.kind, [weights], into, 1.0, penalty.method, penalty.precision)
+        (terms,) = of_stacks(
+            [tensors],
+            penalty.kind,
+            [weights],
+            into,
+            1.0,
+            penalty.method,
+            penalty.precision,
+            null=penalty.null,
+        )
         if gradients is not None:
             ctx.save_for_backward(*gradients)
-        return (terms.values * terms.values.new_tensor(weights)).sum()
+        return _weighted(terms.values, weights)
 
     @staticmethod
     @once_differentiable
@@ -158,11 +176,17 @@ class TraceNormPenalty:
         tasks are compared in float32 sums, and long sides decomposed in float32.  Where tasks are too much
         alike for that, or a matrix is ill conditioned, and for more than two tasks, of which float32 sums
         are no faster, it does what "accurate" does.  Weights in float64 know no difference.
+    null : {"minimum", "full"}
+        What the sub-gradient does where an unfolding's rank is not full.  "minimum": nothing, the sub-gradient of
+        least length.  "full": the paper's :math:`U V^\top` over all min(m, n) singular vectors, which pushes along
+        directions that LAPACK happened to choose; an SVD of every unfolding in float64, far slower.  Values do
+        not depend on it, nor does the proximal step.  See :func:`mtl_lib.polar.value_and_polar`.
 
     Raises
     ------
     ConfigError
-        For a kind, method or precision that does not exist, or a gamma that is negative or not finite.
+        For a kind, method, precision or null that does not exist, a method that knows no null space with "full",
+        weights that are no numbers, or a gamma that is no number, negative or not finite.
 
     Examples
     --------
@@ -170,7 +194,7 @@ class TraceNormPenalty:
     >>> stacks = {"weight": [net.weight for net in nets]}
     >>> penalty = TraceNormPenalty("laf", gamma=0.01)
     >>> penalty
-    TraceNormPenalty(kind='laf', gamma=0.01, weights=None, method='auto', precision='accurate')
+    TraceNormPenalty(kind='laf', gamma=0.01, weights=None, method='auto', precision='accurate', null='minimum')
     >>> value = penalty.add_gradient_(stacks)
     >>> bool(torch.isclose(value, penalty(stacks))), nets[0].weight.grad.shape
     (True, torch.Size([2, 3]))
@@ -183,24 +207,24 @@ class TraceNormPenalty:
         weights: Sequence[float | int] | None = None,
         method: Method = "auto",
         precision: str = "accurate",
+        null: str = "minimum",
     ):
         self.kind = checked_kind(kind)
-        if not 0 <= gamma < math.inf:
-            raise ConfigError(f"gamma is {gamma}; it must be at least 0 and finite")
-        self.gamma = float(gamma)
-        self.weights = None if weights is None else tuple(float(w) for w in weights)
+        self.gamma = at_least_zero(gamma, "gamma")
+        self.weights = None if weights is None else tuple(checked_weights(weights))
         self.method = known_method(method)
         self.precision = checked_precision(precision)
+        self.null = penalty_null(null, method)
 
     def __repr__(self) -> str:
         return (
             f"TraceNormPenalty(kind={self.kind!r}, gamma={self.gamma}, weights={self.weights}, "
-            f"method={self.method!r}, precision={self.precision!r})"
+            f"method={self.method!r}, precision={self.precision!r}, null={self.null!r})"
         )
 
     def _layers(self, stacks: Mapping[str, Sequence[Tensor]]):
         """Name, tensors and weights of every layer, checked."""
-        for name, tensors in stacks.items():
+        for name, tensors in checked_layers(stacks).items():
             task_rows.check(name, tensors)
             try:
                 yield name, tuple(tensors), weights_for(self.kind, tensors[0].ndim + 1, self.weights)
@@ -239,7 +263,8 @@ class TraceNormPenalty:
 
     def _found(self, layers, into, alpha: float, factors: bool = False):
         tensors, weights = [layer[1] for layer in layers], [layer[2] for layer in layers]
-        return of_stacks(tensors, self.kind, weights, into, alpha, self.method, self.precision, factors)
+        settings = self.method, self.precision, factors, self.null
+        return of_stacks(tensors, self.kind, weights, into, alpha, *settings)
 
     @torch.no_grad()
     def add_gradient_(
@@ -289,8 +314,7 @@ class TraceNormPenalty:
         if measures is not None:
             measures |= self._measured(layers, found)
         totals = [
-            (terms.values * terms.values.new_tensor(weights)).sum()
-            for terms, (_, _, weights) in zip(found, layers, strict=True)
+            _weighted(terms.values, weights) for terms, (_, _, weights) in zip(found, layers, strict=True)
         ]
         return self.gamma * torch.stack(totals).sum()
 
@@ -377,8 +401,7 @@ class TraceNormPenalty:
             raise ConfigError(
                 f"the proximal step exists for kind 'laf' only, and this penalty's is {self.kind!r}"
             )
-        if not 0 <= step_size < math.inf:
-            raise ConfigError(f"step_size is {step_size}; it must be at least 0 and finite")
+        step_size = at_least_zero(step_size, "step_size")
         layers = list(self._layers(stacks))
         tau = (
             step_size * self.gamma * (layers[0][2][0] if layers else 0.0)

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtl_lib.constants import constant
 from mtl_lib.errors import ConfigError
 from mtl_lib.landmarks import flip_landmarks
 
@@ -135,7 +136,7 @@ def augment(
     if rotation > 0 or shift > 0 or scale != (1.0, 1.0) or crop < 1:
         angle = (2 * draw[1] - 1) * math.radians(rotation)
         factor = scale[0] + draw[2] * (scale[1] - scale[0])
-        side = torch.tensor([width, height], device=images.device, dtype=images.dtype)
+        side = constant((width, height), images.dtype, images.device)
         move = (2 * draw[3:5].T - 1) * shift * side
         if crop < 1:
             # Enlarged about the middle by 1/crop, then moved by at most what then hangs over on either side.
@@ -180,7 +181,7 @@ def affine(
     tensor([5., 3.])
     """
     height, width = images.shape[-2:]
-    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=images.device, dtype=images.dtype)
+    centre = constant(((width - 1) / 2, (height - 1) / 2), images.dtype, images.device)
     cos, sin = angle.cos(), angle.sin()
     forward = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)  # [N, 2, 2]
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from jaxtyping import Shaped
 from torch import Tensor
 
+from mtl_lib.arguments import any_tensor, sizes, whole
 from mtl_lib.errors import ConfigError
 
 PAPER_AXES = ("H", "W", "C", "M", "T")
@@ -23,6 +24,7 @@ PAPER_AXES = ("H", "W", "C", "M", "T")
 
 def _checked_mode(mode: int, axes: int) -> int:
     """Mode as a number from 0; `ConfigError` where the tensor has no such axis."""
+    mode = whole(mode, "mode")
     if not -axes <= mode < axes:
         raise ConfigError(
             f"mode is {mode}, but a tensor with {axes} axes has the modes 0 to {axes - 1} (or -{axes} to -1)"
@@ -32,6 +34,7 @@ def _checked_mode(mode: int, axes: int) -> int:
 
 def _checked_split(k: int, axes: int) -> int:
     """Number of leading axes that become rows; `ConfigError` where one side would have none."""
+    k = whole(k, "k")
     if not 1 <= k <= axes - 1:
         raise ConfigError(
             f"k is {k}, but the first k of {axes} axes become rows and the rest columns: "
@@ -61,7 +64,7 @@ def unfold(x: Shaped[Tensor, "..."], mode: int) -> Shaped[Tensor, "rows columns"
     Raises
     ------
     ConfigError
-        If the tensor has no such axis.
+        If `x` is no tensor, or `mode` no axis of it.
 
     Examples
     --------
@@ -72,7 +75,7 @@ def unfold(x: Shaped[Tensor, "..."], mode: int) -> Shaped[Tensor, "rows columns"
             [1, 4],
             [2, 5]])
     """
-    mode = _checked_mode(mode, x.ndim)
+    mode = _checked_mode(mode, any_tensor(x, "x").ndim)
     rows = x.shape[mode]
     columns = math.prod(x.shape[:mode]) * math.prod(x.shape[mode + 1 :])
     return x.movedim(mode, 0).reshape(rows, columns)
@@ -107,11 +110,11 @@ def fold(m: Shaped[Tensor, "rows columns"], mode: int, shape: Sequence[int]) -> 
     >>> bool((fold(unfold(x, 1), 1, x.shape) == x).all())
     True
     """
-    shape = tuple(shape)
+    shape = sizes(shape)
     mode = _checked_mode(mode, len(shape))
     others = shape[:mode] + shape[mode + 1 :]
     expected = (shape[mode], math.prod(others))
-    if tuple(m.shape) != expected:
+    if tuple(any_tensor(m, "m").shape) != expected:
         raise ConfigError(
             f"the matrix has the shape {tuple(m.shape)}, but unfolding a tensor of shape {shape} "
             f"along mode {mode} gives {expected}"
@@ -137,7 +140,7 @@ def tt_unfold(x: Shaped[Tensor, "..."], k: int) -> Shaped[Tensor, "rows columns"
     Raises
     ------
     ConfigError
-        If `k` would leave no rows or no columns.
+        If `x` is no tensor, or `k` would leave no rows or no columns.
 
     Examples
     --------
@@ -145,7 +148,7 @@ def tt_unfold(x: Shaped[Tensor, "..."], k: int) -> Shaped[Tensor, "rows columns"
     >>> tt_unfold(torch.zeros(2, 3, 4), 2).shape
     torch.Size([6, 4])
     """
-    k = _checked_split(k, x.ndim)
+    k = _checked_split(k, any_tensor(x, "x").ndim)
     return x.reshape(math.prod(x.shape[:k]), math.prod(x.shape[k:]))
 
 
@@ -178,10 +181,10 @@ def tt_fold(m: Shaped[Tensor, "rows columns"], k: int, shape: Sequence[int]) -> 
     >>> bool((tt_fold(tt_unfold(x, 2), 2, x.shape) == x).all())
     True
     """
-    shape = tuple(shape)
+    shape = sizes(shape)
     k = _checked_split(k, len(shape))
     expected = (math.prod(shape[:k]), math.prod(shape[k:]))
-    if tuple(m.shape) != expected:
+    if tuple(any_tensor(m, "m").shape) != expected:
         raise ConfigError(
             f"the matrix has the shape {tuple(m.shape)}, but splitting a tensor of shape {shape} "
             f"after {k} axes gives {expected}"
@@ -214,7 +217,7 @@ def paper_order(stack: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     Raises
     ------
     ConfigError
-        If there is only one axis, or none.
+        If it is no tensor, or there is only one axis, or none.
 
     Examples
     --------
@@ -223,7 +226,7 @@ def paper_order(stack: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     >>> dict(zip(PAPER_AXES, paper_order(stack).shape))
     {'H': 5, 'W': 7, 'C': 3, 'M': 64, 'T': 2}
     """
-    if stack.ndim < 2:
+    if any_tensor(stack, "stack").ndim < 2:
         raise ConfigError(
             f"the stack has the shape {tuple(stack.shape)}; it needs a task axis and at least one more"
         )
@@ -246,7 +249,7 @@ def torch_order(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     Raises
     ------
     ConfigError
-        If there is only one axis, or none.
+        If it is no tensor, or there is only one axis, or none.
 
     Examples
     --------
@@ -254,7 +257,7 @@ def torch_order(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     >>> torch_order(torch.zeros(5, 7, 3, 64, 2)).shape
     torch.Size([2, 64, 3, 5, 7])
     """
-    if x.ndim < 2:
+    if any_tensor(x, "x").ndim < 2:
         raise ConfigError(
             f"the stack has the shape {tuple(x.shape)}; it needs a task axis and at least one more"
         )

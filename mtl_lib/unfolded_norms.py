@@ -1,11 +1,11 @@
 """The matrices behind a tensor trace norm: which unfoldings a kind sums, their norms and sub-gradients."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from mtl_lib.arguments import at_least_zero, several
 from mtl_lib.errors import ConfigError
 from mtl_lib.polar import Method, value_and_polar
 from mtl_lib.unfold import fold, tt_fold, tt_unfold, unfold
@@ -20,6 +20,12 @@ def checked_kind(kind: str) -> str:
     return kind
 
 
+def checked_weights(weights: Sequence[float | int]) -> list[float]:
+    """The weights as floats; `ConfigError` unless every one is a number, at least 0 and finite."""
+    found = several(weights, "weights", "numbers, one per unfolding")
+    return [at_least_zero(weight, f"weights[{i}]") for i, weight in enumerate(found)]
+
+
 def weights_for(kind: str, axes: int, weights: Sequence[float | int] | None) -> list[float]:
     """One weight per unfolding; `ConfigError` for a wrong count or value."""
     if axes < 2:
@@ -29,15 +35,12 @@ def weights_for(kind: str, axes: int, weights: Sequence[float | int] | None) -> 
     count = {"laf": 1, "tucker": axes, "tt": axes - 1}[kind]
     if weights is None:
         return [1.0] * count
-    if len(weights) != count:
+    if len(several(weights, "weights", "numbers, one per unfolding")) != count:
         raise ConfigError(
             f"weights has {len(weights)} entries, but {kind!r} on a tensor with {axes} axes sums {count} "
             f"unfolding{'s' if count > 1 else ''}: give {count}, or None for equal weights"
         )
-    for weight in weights:
-        if not 0 <= weight < math.inf:
-            raise ConfigError(f"weights holds {weight}; every one must be at least 0 and finite")
-    return [float(weight) for weight in weights]
+    return checked_weights(weights)
 
 
 def _unfoldings(x: Tensor, kind: str) -> list[tuple[Tensor, Callable[[Tensor], Tensor]]]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 from torch import nn
 
-from mtl_lib.config import TrainConfig
+from mtl_lib.config import TrainConfig, differences
 from mtl_lib.errors import CheckpointError, ConfigError
 from mtl_lib.regularisers import Regulariser, make_penalty, make_regulariser
 from mtl_lib.sharing import soft_share
@@ -307,6 +307,47 @@ def test_gamma_follows_its_schedule():
         values.append(regulariser.add_gradient_({"fc": stack}).item())
         regulariser.after_step_({"fc": stack}, 0.0)
     assert values == pytest.approx([0.0, 0.5 * norm_only(as_matrix(stack)).item()])
+
+
+@pytest.mark.parametrize("kind", ["laf", "tucker", "tt"])
+def test_a_configuration_chooses_the_papers_factor(kind):
+    """Equal tasks: the shortest sub-gradient is the same for both, the paper's pulls them apart from each other."""
+    stack = weights(1, (4, 3)) * 2
+    stacks = {"fc": [nn.Parameter(w.detach().clone()) for w in stack]}
+    for null in ("minimum", "full"):
+        for w in stacks["fc"]:
+            w.grad = None
+        config = TrainConfig(norm=kind, gamma=0.5, penalty_null=null)
+        make_regulariser(config, stacks).add_gradient_(stacks)
+        own = [nn.Parameter(w.detach().clone()) for w in stack]
+        TraceNormPenalty(kind, 0.5, null=null).add_gradient_({"fc": own})
+        for w, v in zip(stacks["fc"], own, strict=True):
+            assert torch.equal(w.grad, v.grad)
+        first, second = (w.grad for w in stacks["fc"])
+        assert torch.allclose(first, second, rtol=0, atol=1e-9) == (null == "minimum")
+
+
+def test_the_default_is_the_shortest_subgradient_and_older_configurations_have_it():
+    config = TrainConfig()
+    older = {key: value for key, value in config.to_dict().items() if key != "penalty_null"}
+    assert config.penalty_null == "minimum" and TrainConfig.from_dict(older) == config
+    assert not differences(older, config.to_dict())
+    assert differences(older, TrainConfig(penalty_null="full").to_dict()) == ["penalty_null: minimum -> full"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"penalty_null": "full", "penalty_step": "proximal"}, ["'full'", "'proximal'"]),
+        ({"penalty_null": "full", "norm": "norm_only"}, ["'full'", "'norm_only'"]),
+        ({"penalty_null": "full", "norm": "deviation"}, ["'full'", "'deviation'"]),
+    ],
+)
+def test_settings_that_exclude_the_papers_factor(settings, says):
+    with pytest.raises(ConfigError) as error:
+        TrainConfig(**settings)
+    for part in says:
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["laf", "norm_only", "deviation"])

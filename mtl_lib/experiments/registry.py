@@ -7,6 +7,7 @@ from mtl_lib.experiments.central import CENTRAL
 from mtl_lib.experiments.confirmation import CONFIRMATION
 from mtl_lib.experiments.face_probe import FACE_PROBE
 from mtl_lib.experiments.failures import FAILURE_EXPERIMENT
+from mtl_lib.experiments.null_space import NULL_SPACE
 from mtl_lib.experiments.table4 import SEARCH_EXPERIMENT, TABLE_EXPERIMENT
 from mtl_lib.experiments.table5 import SEARCH_EXPERIMENT as TABLE5_SEARCH
 from mtl_lib.experiments.table5 import TABLE_EXPERIMENT as TABLE5
@@ -27,6 +28,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         CENTRAL,
         CONFIRMATION,
         TNDR,
+        NULL_SPACE,
         ALIGNMENT,
         TABLE5_SEARCH,
         TABLE5,
