@@ -123,6 +123,11 @@ def record(rows: list[dict], where: str) -> None:
     print(f"written: {RESULTS}")
 
 
+def digits(value: float, count: int) -> str:
+    """The number with so many digits that count, without an exponent."""
+    return f"{float(f'{value:.{count}g}'):.10g}"
+
+
 def measure(
     faces: int = 256, repeats: int = 5, batch: int = 32, width: int = 64, device: torch.device | str = "cpu"
 ) -> list[dict]:
@@ -149,9 +154,17 @@ def measure(
     device, rows = torch.device(device), []
 
     def note(table: str, name: str, size: int, speed: float, ratio: float | None, **settings: int) -> None:
-        row = {"table": table, "name": name, "size": size, "width": "", "batch": "", **settings}
-        found = {"faces_per_second": f"{speed:.4g}", "ratio": "" if ratio is None else f"{ratio:.3g}"}
-        rows.append({**row, **found, "repeats": repeats})
+        row = {
+            "table": table,
+            "name": name,
+            "size": size,
+            "width": "",
+            "batch": "",
+            "repeats": repeats,
+            **settings,
+        }
+        found = {"faces_per_second": digits(speed, 4), "ratio": "" if ratio is None else digits(ratio, 3)}
+        rows.append({**row, **found})
 
     print(f"renderer, on one {'core' if device.type == 'cpu' else device.type}")
     for size in (48, 96):
@@ -162,8 +175,9 @@ def measure(
             told = "" if wanted is None else f"  ({wanted:.1f} x the {WANTED} wanted)"
             print(f"  {size}x{size} {style}: {speed:.0f} faces per second{told}")
 
-    step = training(96, batch, width, max(1, repeats // 2), device)
-    note("step", "two ResNet-34s", 96, step, None, width=width, batch=batch)
+    fewer = max(1, repeats // 2)
+    step = training(96, batch, width, fewer, device)
+    note("step", "two ResNet-34s", 96, step, None, width=width, batch=batch, repeats=fewer)
     print(f"training step of two ResNet-34s of width {width} at 96x96, {batch} faces each")
     print(f"  {step:.3g} faces per second")
     print("loaders, two tasks at 96x96, and how many times as many faces as the step takes")
@@ -189,6 +203,7 @@ def measure(
         reading / step,
         width=width,
         batch=batch,
+        repeats=1,
     )
     print(f"  (read back from the renderer's cache: {reading:.0f} faces per second)")
     return rows

@@ -60,7 +60,7 @@ def table6_text(entries: Sequence[Entry]) -> str:
     area, failures = values_of(entries, "auc/full"), values_of(entries, "failures/full")
     full = nme["full"]
     lines = [
-        f"{'':12}{'NME, % of the distance between the pupils':^{13 * len(subsets)}}{'full vs single':>25}"
+        f"{'':12}{'NME, % of the distance of the pupils':^{13 * len(subsets)}}{'full vs single':>25}"
         f"{'area':>5}{'failed':>7}",
         f"{'':12}"
         + "".join(f"{TITLES.get(name, name):>13}" for name in subsets)

@@ -57,6 +57,36 @@ def paper_rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(paper_text(name))))
 
 
+def result_rows(name: str, folder: Path | None = None) -> list[dict[str, str]]:
+    """Return the rows of a CSV file in ``data/results``, a dictionary each.
+
+    Parameters
+    ----------
+    name : str
+        The file's, such as ``"renderer_benchmark.csv"``.
+    folder : Path, optional
+        Another than the checkout's; without a checkout (Colab) the file comes from the book's repository.
+
+    Raises
+    ------
+    DataError
+        If it is missing from a checkout, or cannot be fetched.
+
+    Examples
+    --------
+    >>> {row["table"] for row in result_rows("renderer_benchmark.csv")} >= {"renderer", "step", "loaders"}
+    True
+    """
+    path = (PAPER.parent / "results" if folder is None else folder) / name
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif folder is not None or default_folder() is not None:
+        raise DataError("this file of measured numbers is missing; get the book's data again", path)
+    else:
+        text = _fetch(HOME.removesuffix("ledger/") + name)
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def values_of(entries: Sequence[Entry], metric: str) -> dict[str, dict[int, float]]:
     """Return a metric by method and seed.
 
@@ -113,7 +143,7 @@ def difference_cell(
     Examples
     --------
     >>> difference_cell({0: 3.0, 1: 4.1, 2: 5.0}, {0: 2.0, 1: 3.0, 2: 4.0}, 21)
-    '   +1.0* +0.9 to +1.2'
+    ' +1.0*   +0.9 to +1.2'
     """
     if not first or not second or not set(first) & set(second):
         return " " * width
@@ -125,14 +155,16 @@ def interval_cell(difference: Spread | None, width: int, digits: int = 1) -> str
 
     Examples
     --------
-    >>> interval_cell(spread([1.0, 2.0, 0.0]), 19), interval_cell(spread([1.0]), 5), interval_cell(None, 2)
-    (' +1.0  -1.5 to +3.5', ' +1.0', '  ')
+    >>> interval_cell(spread([1.0, 2.0, 0.0]), 21), interval_cell(spread([1.0]), 5), interval_cell(None, 2)
+    (' +1.0    -1.5 to +3.5', ' +1.0', '  ')
     """
     if difference is None:
         return " " * width
     text = f"{difference.mean:+.{digits}f}"
     if difference.n > 1:
-        text += f"{'*' if difference.clear else ' '} {difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+        interval = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+        # As wide as two numbers of two digits before the point, so that means stand below one another.
+        text += f"{'*' if difference.clear else ' '} {interval:>{12 + 2 * digits}}"
     return f"{text:>{width}}"
 
 

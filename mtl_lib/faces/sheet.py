@@ -204,7 +204,8 @@ def _tile(faces: FaceSet, i: int, side: int) -> Image.Image:
 def _with_points(tile: Image.Image, points: np.ndarray, scale: float) -> Image.Image:
     tile = tile.convert("RGB")
     pen = ImageDraw.Draw(tile)
-    radius = max(1.0, tile.width / 130)
-    for x, y in (points + 0.5) * scale - 0.5:
+    radius = max(1, round(tile.width / 130))
+    # Rounded: Pillow cuts fractions off, which would draw every dot too far up and to the left.
+    for x, y in np.rint((points + 0.5) * scale - 0.5).astype(int).tolist():
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINT)
     return tile
