@@ -5,7 +5,7 @@ Two experiments.  ``table4_search`` tunes every arm with the same number of tria
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mtl_lib.experiments.arms import ARMS, arm_settings
@@ -33,7 +33,7 @@ def search_jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> l
 
 
 def tuned_jobs(
-    experiment: str, arms: Sequence[str], tier: str, budget: str, seeds: Sequence[int], folder: Path
+    experiment: str, arms: Collection[str], tier: str, budget: str, seeds: Sequence[int], folder: Path
 ) -> list[Job]:
     """List runs of some arms, each with the settings that the recorded search chose for it.
 
@@ -41,7 +41,7 @@ def tuned_jobs(
     ----------
     experiment : str
         Whose runs they are.
-    arms : sequence of str
+    arms : collection of str
         Of :data:`~mtl_lib.experiments.arms.ARMS`.
     tier, budget : str
     seeds : sequence of int
@@ -77,7 +77,7 @@ TABLE_EXPERIMENT = Experiment(
     name=TABLE,
     title="Table 4: sharing and alignment, with controls and rivals, on test people",
     seeds={"smoke": (0,), "cpu": (0, 1, 2), "t4": (0, 1, 2, 3, 4), "full": (0, 1, 2)},
-    jobs=functools.partial(tuned_jobs, TABLE, tuple(ARMS)),
+    jobs=functools.partial(tuned_jobs, TABLE, ARMS),
     run=run_faces,
     needs=(SEARCH,),
     defaults=DEFAULTS,

@@ -167,6 +167,7 @@ def counted(folder: str | os.PathLike, source: Source) -> dict[str, tuple[int | 
     Examples
     --------
     >>> source = Source("toy", "", "", 1, (), rows={"t.csv": 3}, files={"images": 2})
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = write_text(f"{folder}/t.csv", "name\\na.jpg\\n")
     ...     counted(folder, source)
@@ -191,6 +192,7 @@ def content_digest(folder: str | os.PathLike) -> str:
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     content_digest(folder)[:8]
     'e3b0c442'

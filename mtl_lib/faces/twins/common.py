@@ -166,6 +166,7 @@ def put(folder: Path, path: str, data: bytes) -> None:
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     put(Path(folder), "a/b.txt", b"c")
     ...     Path(folder, "a/b.txt").read_bytes()
@@ -202,6 +203,7 @@ def write_twin(
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = write_twin(f"{folder}/t", "300w", {"train": 0}, 0, lambda path: None)
     ...     [path.name for path in made.iterdir()]
