@@ -73,7 +73,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Give a folder to fill that takes the name ``folder`` when it is complete.
 
-    After an error or an interruption (also by SIGTERM, within :func:`mtl_lib.devices.ended_by_sigterm`) nothing is left
+    After an error or an interruption (also by SIGTERM, within :func:`mtl_lib.signals.ended_by_sigterm`) nothing is left
     of it.  What a process leaves that is killed outright, the next call for the same name removes.
 
     Parameters
