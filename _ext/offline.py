@@ -3,7 +3,8 @@
 MathJax is copied from the wheel ``sphinx-mathjax-offline``. Enabling that wheel as an extension would copy
 24 MB of variants; the pages need the one component below, its fonts, and the TeX extensions it may load.
 The Thebe extension, which Jupyter Book always loads, is silenced: this book does not use it, and its
-scripts name a CDN and complain in the console. One role in bibliographies is mended for screen readers.
+scripts name a CDN and complain in the console. One role in bibliographies is mended for screen readers, and tables,
+which scroll where they are wider than the page, can be reached from the keyboard.
 """
 
 import shutil
@@ -48,8 +49,15 @@ def mend_citation_roles(app: Sphinx, pagename: str, templatename: str, context: 
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+def focus_tables(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Let the keyboard reach every table of a text: what scrolls must be focusable."""
+    if "body" in context:
+        context["body"] = context["body"].replace('<table class="table">', '<table class="table" tabindex="0">')
+
+
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", silence_thebe)
     app.connect("builder-inited", copy_mathjax)
     app.connect("html-page-context", mend_citation_roles)
+    app.connect("html-page-context", focus_tables)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
