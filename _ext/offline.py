@@ -52,7 +52,9 @@ def mend_citation_roles(app: Sphinx, pagename: str, templatename: str, context: 
 def focus_tables(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Let the keyboard reach every table of a text: what scrolls must be focusable."""
     if "body" in context:
-        context["body"] = context["body"].replace('<table class="table">', '<table class="table" tabindex="0">')
+        context["body"] = context["body"].replace(
+            '<table class="table">', '<table class="table" tabindex="0">'
+        )
 
 
 def setup(app: Sphinx) -> dict:
