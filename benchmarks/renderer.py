@@ -12,20 +12,15 @@ the step takes keeps the step waiting; its ratio is then below 1.
 """
 
 import argparse
-import csv
-import datetime
-import io
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import machine, write_rows
 from torch.nn import functional as F
 
-from mtl_lib import atomic
 from mtl_lib.backbones import resnet34
 from mtl_lib.faces.render import render
 from mtl_lib.faces.rendered import rendered_faces
@@ -36,6 +31,8 @@ from mtl_lib.transforms import augment
 
 WANTED = 200  # faces per second and core at 96 x 96
 RESULTS = Path("data/results/renderer_benchmark.csv")
+KEY = ("table", "name", "size", "width", "batch")
+TABLES = ("renderer", "step", "loaders")
 COLUMNS = "table name size width batch faces_per_second ratio repeats torch machine date"
 
 
@@ -94,33 +91,9 @@ def training(size: int, batch: int, width: int, repeats: int, device: torch.devi
     return best_of(work, repeats, device)
 
 
-def machine(device: torch.device) -> str:
-    """The device, in words, and how busy it is with other work."""
-    if device.type != "cpu":
-        return torch.cuda.get_device_name(device)
-    cores = os.cpu_count() or 1
-    load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
-    busy = f", busy with other work ({load:.0f} processes per core)" if load > 1.5 else ""
-    return f"one thread of a {cores}-core {platform.machine().replace('_', '-')} CPU{busy}"
-
-
 def record(rows: list[dict], where: str) -> None:
-    """Write the rows with versions and date, the whole file or nothing; rows of other settings stay."""
-
-    def key(row: dict) -> tuple[str, ...]:
-        return row["table"], row["name"], str(row["size"]), str(row["width"]), str(row["batch"])
-
-    done, kept = {key(row) for row in rows}, []
-    if RESULTS.exists():
-        with RESULTS.open(encoding="utf-8", newline="") as file:
-            kept = [row for row in csv.DictReader(file) if key(row) not in done]
-    common = {"torch": torch.__version__, "machine": where, "date": datetime.date.today().isoformat()}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS.split(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(kept + [{**row, **common} for row in rows])
-    atomic.write_text(RESULTS, text.getvalue())
-    print(f"written: {RESULTS}")
+    """Write the rows with versions and date; rows of other settings stay."""
+    write_rows(RESULTS, COLUMNS, rows, KEY, where, order=lambda row: TABLES.index(row["table"]))
 
 
 def digits(value: float, count: int) -> str:
@@ -220,7 +193,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    where = machine(torch.device(options.device))
+    where = machine(options.device)
     print(f"torch {torch.__version__}, {where}")
     rows = measure(options.faces, options.repeats, options.batch, options.width, options.device)
     if options.record:

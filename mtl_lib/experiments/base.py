@@ -48,6 +48,37 @@ class Job:
         return f"{self.method}-{self.tier}-{self.budget}-s{self.seed}-{config_hash(self.config)}"
 
 
+def jobs_of_arms(
+    experiment: str,
+    configs: Callable[[int], Mapping[str, Mapping[str, Any]]],
+    tier: str,
+    budget: str,
+    seeds: Sequence[int],
+) -> list[Job]:
+    """List a run of every arm with every seed, all of a seed before the next.
+
+    Parameters
+    ----------
+    experiment : str
+        Whose runs they are.
+    configs : callable
+        From a seed to the configuration of every arm.
+    tier, budget : str
+    seeds : sequence of int
+
+    Examples
+    --------
+    >>> jobs = jobs_of_arms("demo", lambda seed: {"laf": {"lr": 0.1}, "single": {}}, "open", "cpu", [0, 1])
+    >>> [(job.method, job.seed) for job in jobs]
+    [('laf', 0), ('single', 0), ('laf', 1), ('single', 1)]
+    """
+    return [
+        Job(experiment=experiment, method=arm, seed=seed, tier=tier, budget=budget, config=config)
+        for seed in seeds
+        for arm, config in configs(seed).items()
+    ]
+
+
 def same_settings(
     recorded: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mtl_lib.experiments.arms import ARMS, arm_settings
-from mtl_lib.experiments.base import Experiment, Job
+from mtl_lib.experiments.base import Experiment, Job, jobs_of_arms
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, run_config, run_faces
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials, tuned_arms
 from mtl_lib.ledger import read
@@ -55,14 +55,13 @@ def tuned_jobs(
     """
     blocks, found = SCALES[budget]["blocks"], read(SEARCH, folder, tier=tier, budget=budget)
     settings = {arm: {**arm_settings(arm, blocks), **choose(arm, budget, found)} for arm in arms}
-    return [
-        Job(
-            experiment=experiment, method=arm, seed=seed, tier=tier, budget=budget,
-            config=run_config(tier, budget, seed, own),
-        )
-        for seed in seeds
-        for arm, own in settings.items()
-    ]  # fmt: skip
+    return jobs_of_arms(
+        experiment,
+        lambda seed: {arm: run_config(tier, budget, seed, own) for arm, own in settings.items()},
+        tier,
+        budget,
+        seeds,
+    )
 
 
 SEARCH_EXPERIMENT = Experiment(

@@ -17,7 +17,7 @@ from scipy import stats
 
 from mtl_lib.config import TrainConfig
 from mtl_lib.devices import peak_memory
-from mtl_lib.experiments.base import Experiment, Job, Outcome
+from mtl_lib.experiments.base import Experiment, Job, Outcome, jobs_of_arms
 from mtl_lib.experiments.face_runs import DEFAULTS, SCALES, device_name, run_config, run_faces
 from mtl_lib.experiments.recorded import file_of
 from mtl_lib.ledger import Entry
@@ -140,14 +140,13 @@ def arm_config(arm: str, tier: str, budget: str, seed: int) -> dict[str, Any]:
 
 def jobs(tier: str, budget: str, seeds: Sequence[int], folder: Path) -> list[Job]:
     """List the runs of all arms, all of a seed before the next."""
-    return [
-        Job(
-            experiment=NAME, method=arm, seed=seed, tier=tier, budget=budget,
-            config=arm_config(arm, tier, budget, seed),
-        )
-        for seed in seeds
-        for arm in ARMS
-    ]  # fmt: skip
+    return jobs_of_arms(
+        NAME,
+        lambda seed: {arm: arm_config(arm, tier, budget, seed) for arm in ARMS},
+        tier,
+        budget,
+        seeds,
+    )
 
 
 def looks(steps: int) -> list[int]:
