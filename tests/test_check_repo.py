@@ -1,11 +1,12 @@
 """The repository's own rules see what they are there to see."""
 
 import json
+import subprocess
 
 import nbformat
 import pytest
 
-from tools.check_repo import notebook_problems, text_problems
+from tools.check_repo import main, notebook_problems, text_problems
 
 
 def notebook_file(folder, *cells):
@@ -69,3 +70,11 @@ def test_forbidden_lines_are_found_with_their_number(tmp_path, line):
     path.write_text(f"x = 1\n{line}\n", encoding="utf-8")
     (found,) = text_problems(path)
     assert found.startswith("module.py:2: ")
+
+
+def test_large_files_are_named_and_the_ledger_may_grow(tmp_path, capsys):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "runs.jsonl").write_text("{}\n" * 700_000, encoding="utf-8")
+    assert main(tmp_path) == 0
+    (tmp_path / "table.csv").write_text("1\n" * 700_000, encoding="utf-8")
+    assert main(tmp_path) == 1 and "table.csv: larger than 1 MB" in capsys.readouterr().out
