@@ -87,9 +87,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 SCALE: dict[str, dict[str, Any]] = {
     "smoke": {"source_steps": 4, "steps": 2, "size": None, "folds": dict.fromkeys(FOLDS, 2), "validate_every": 2},
-    "cpu": {
-        "source_steps": 800, "steps": 150, "size": "full", "folds": {"oulu": 3}, "validate_every": 200,
-    },
+    "cpu": {"source_steps": 800, "steps": 150, "size": "full", "validate_every": 200},
     "t4": {"source_steps": 6000, "steps": 1000, "size": "full", "validate_every": 500},
     "full": {"source_steps": 20_000, "steps": 3000, "size": "full", "validate_every": 1000},
 }  # fmt: skip
