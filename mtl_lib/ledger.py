@@ -31,6 +31,9 @@ from mtl_lib.errors import ConfigError, DataError
 HOME = "https://raw.githubusercontent.com/learning-what-to-share/learning-what-to-share/main/data/results/ledger/"
 """Where a copy of the package without the book's files (Colab) reads the recorded runs from."""
 
+DIVERGED = "diverged"
+"""The metric of a run that diverged: 1.  Such a line lacks whatever could not be measured."""
+
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return 12 hexadecimal digits that change with every setting, whatever the order they stand in.
@@ -121,6 +124,11 @@ class Entry:
     def key(self) -> tuple:
         """What makes a run the same run: a second line with this key would be a duplicate."""
         return (self.experiment, self.tier, self.budget, self.method, self.seed, self.hash)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss of this run stopped being a number."""
+        return DIVERGED in self.metrics
 
     def line(self) -> str:
         """Return the line of the file, with its end."""

@@ -17,7 +17,8 @@ count      differences above 0 of all    4 of 5
 ========== ============================= ==========
 
 with ``digits=`` after the point (1).  Without options: ``mean_sd``.  ``absent=ok`` lets "not measured" stand for a number
-as long as fewer than two seeds are recorded for it.  What stands before the comment must be
+as long as fewer than two seeds are recorded for it.  Where a run of the method diverged, the mark fails until the text says
+so and ``diverged=ok`` is added: the number is then that of the other runs.  What stands before the comment must be
 what the ledger says, else the check fails; ``--write`` puts it right.
 """
 
@@ -62,6 +63,7 @@ def value(query: str, folder: Path | None = None) -> str:
     fields = dict(option.split("=", 1) for option in options)
     show, digits = fields.pop("show", "mean_sd"), int(fields.pop("digits", 1))
     other, absent = fields.pop("minus", None), fields.pop("absent", "") == "ok"
+    told = fields.pop("diverged", "") == "ok"
     if "seed" in fields:
         fields["seed"] = int(fields["seed"])
     if show not in SHOWN:
@@ -72,6 +74,12 @@ def value(query: str, folder: Path | None = None) -> str:
         entries = read(experiment, folder, **chosen)
         if not entries:
             raise MtlError(f"nothing is recorded for {experiment} {chosen}")
+        if lost := [entry for entry in entries if entry.diverged and metric not in entry.metrics]:
+            if not told:
+                raise MtlError(
+                    f"{experiment}/{lost[0].method}, seed {lost[0].seed}, diverged: say so in the text, and diverged=ok"
+                )
+            entries = [entry for entry in entries if entry not in lost]
         if lacking := [entry for entry in entries if metric not in entry.metrics]:
             raise MtlError(f"{experiment}/{lacking[0].method} has no metric {metric!r}")
         found = {entry.seed: entry.metrics[metric] for entry in entries}

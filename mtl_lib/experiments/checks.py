@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtl_lib.errors import MtlError
 from mtl_lib.experiments.base import Experiment
+from mtl_lib.experiments.divergence import diverged_note
 from mtl_lib.ledger import read
 
 
@@ -76,8 +77,9 @@ def problems(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -
 
 
 def not_recorded(experiments: Mapping[str, Experiment], folder: str | os.PathLike) -> list[str]:
-    """Return what the experiments declare and the ledger has not (yet), one line each.
+    """Return what the experiments declare and the ledger has not (yet), or cannot have, one line each.
 
+    - runs that diverged;
     - tiers of an experiment on which there is no run, of any budget;
     - where there are runs, seeds that the experiment declares for the budget and that no method has.
 
@@ -99,10 +101,13 @@ def not_recorded(experiments: Mapping[str, Experiment], folder: str | os.PathLik
             found.append(
                 f"{name}: nothing is recorded on the tier{'s' * (len(absent) > 1)} {', '.join(absent)}"
             )
-        seeds = defaultdict(set)
+        groups = defaultdict(list)
         for entry in entries:
-            seeds[entry.tier, entry.budget].add(entry.seed)
-        for (tier, budget), have in seeds.items():
+            groups[entry.tier, entry.budget].append(entry)
+        for (tier, budget), group in groups.items():
+            if note := diverged_note(group):
+                found.append(f"{name}, {tier}, {budget}: {note}")
+            have = {entry.seed for entry in group}
             if lacking := [seed for seed in experiment.seeds.get(budget, ()) if seed not in have]:
                 listed = ", ".join(map(str, lacking))
                 found.append(f"{name}, {tier}, {budget}: no method has the declared seeds {listed}")

@@ -152,6 +152,7 @@ def print_table(
     ledger
         Folder of the ledger.
     """
+    from mtl_lib.experiments.divergence import diverged_note
     from mtl_lib.experiments.printed import TABLES
     from mtl_lib.ledger import read
 
@@ -172,6 +173,8 @@ def print_table(
         )
     print(f"Table {number}, tier {tier}, budget {budget}")
     print(printed.text(entries))
+    if note := diverged_note(entries):
+        print(note)
     print("on " + "; ".join(sorted({entry.device for entry in entries})))
 
 

@@ -165,7 +165,9 @@ def expected_seconds(jobs: Sequence[Job], entries: Sequence[Entry]) -> float | N
     """
     total = 0.0
     for job in jobs:
-        alike = [e for e in entries if (e.tier, e.budget) == (job.tier, job.budget)]
+        alike = [
+            e for e in entries if (e.tier, e.budget) == (job.tier, job.budget) and not e.diverged
+        ]  # a run that diverged ended early
         same = [e.seconds for e in alike if e.method == job.method] or [e.seconds for e in alike]
         if not same:
             return None

@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mtl_lib.devices import peak_memory
 from mtl_lib.errors import DataError, DivergenceError
 from mtl_lib.experiments.base import Job, Outcome
-from mtl_lib.experiments.face_runs import device_name, run_config, run_faces
+from mtl_lib.experiments.divergence import diverged_outcome
+from mtl_lib.experiments.face_runs import run_config, run_faces
 from mtl_lib.ledger import Entry
 
 RATES = {"smoke": (0.03,), **dict.fromkeys(("cpu", "t4", "full"), (0.01, 0.03, 0.1))}
@@ -130,8 +128,4 @@ def run_trial(
     try:
         return run_faces(job, workspace, root, accelerator, test=False)
     except DivergenceError:
-        cuda = accelerator != "cpu" and torch.cuda.is_available()
-        device = torch.device("cuda" if cuda else "cpu")
-        return Outcome(
-            metrics={**diverged, "diverged": 1.0}, device=device_name(device), memory=peak_memory(device)
-        )
+        return diverged_outcome(accelerator, diverged)

@@ -103,7 +103,8 @@ def choose(arm: str, budget: str, entries: Sequence[Entry]) -> dict[str, Any]:
         if name == arm and entry.budget == budget and number.isdecimal() and int(number) in scores:
             # A search made with other trials must not decide about today's.
             if all(_setting(entry.config, key) == value for key, value in tried[int(number)].items()):
-                scores[int(number)].append(entry.metrics["validation_score"])
+                # A trial that diverged has no score, and loses to every other.
+                scores[int(number)].append(entry.metrics.get("validation_score", -math.inf))
     lacking = [t for t, found in scores.items() if len(found) < len(SEARCH_SEEDS[budget])]
     if lacking:
         raise DataError(
@@ -111,6 +112,10 @@ def choose(arm: str, budget: str, entries: Sequence[Entry]) -> dict[str, Any]:
             " of the search first"
         )
     best = max(scores, key=lambda t: float(np.mean(scores[t])))
+    if math.isinf(np.mean(scores[best])):
+        raise DataError(
+            f"every trial of {arm!r} at budget {budget} diverged; there is nothing to choose from"
+        )
     return tried[best]
 
 

@@ -1,6 +1,6 @@
 """Running an experiment's jobs: none twice, several processes at once, killed and resumed at will.
 
-A job that the ledger has is done.  A process claims the job it works on with a lock that dies with it, so that
+A job that the ledger has is done, also one that diverged.  A process claims the job it works on with a lock that dies with it, so that
 several processes, or machines with a common file system, share the work without talking to one another; machines
 without one take a shard each.  A job's own folder lets its training go on where it was killed, and is removed
 when the job is in the ledger.
@@ -20,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mtl_lib import atomic
-from mtl_lib.errors import ConfigError, Interrupted, MtlError
+from mtl_lib.errors import ConfigError, DivergenceError, Interrupted, MtlError
 from mtl_lib.experiments.base import Experiment, Job
+from mtl_lib.experiments.divergence import diverged_outcome
 from mtl_lib.experiments.forecast import forecast
 from mtl_lib.experiments.threads import few_threads
 from mtl_lib.ledger import Entry, default_folder, read, record
@@ -40,19 +41,24 @@ class Progress:
         Jobs that the ledger had already.
     elsewhere : int
         Jobs that another process is working on, or has finished meanwhile.
+    diverged : list of Job
+        Those of ``done`` whose loss stopped being a number: recorded as that, and not tried again.
     failed : list of (Job, str)
-        Jobs that ended in an error, and its message.  They are not recorded; the next sweep tries them again.
+        Jobs that ended in another error, and its message.  They are not recorded; the next sweep tries them again.
     """
 
     done: list[Job] = field(default_factory=list)
     before: int = 0
     elsewhere: int = 0
+    diverged: list[Job] = field(default_factory=list)
     failed: list[tuple[Job, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"{len(self.done)} runs recorded, {self.before} were there before"
         if self.elsewhere:
             text += f", {self.elsewhere} left to other processes"
+        for job in self.diverged:
+            text += f"\ndiverged, and recorded so: {job.slug}"
         for job, message in self.failed:
             text += f"\nfailed: {job.slug}: {message}"
         return text
@@ -224,6 +230,11 @@ def sweep(
                         outcome = experiment.run(
                             job, workspace / job.slug, None if root is None else Path(root), accelerator
                         )
+                except DivergenceError as error:
+                    # With the same seed it would end so again; left out, the mean would be of those that went well.
+                    outcome = diverged_outcome(accelerator)
+                    progress.diverged.append(job)
+                    say(f"[{number}/{len(todo)}] {job.slug} diverged, and is recorded so: {error}")
                 except MtlError as error:
                     progress.failed.append((job, str(error)))
                     say(f"[{number}/{len(todo)}] {job.slug} failed: {error}")

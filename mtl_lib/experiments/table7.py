@@ -70,13 +70,17 @@ def chosen_rates(entries: Sequence[Entry]) -> dict[str, float]:
     scores: dict[tuple[str, float], list[float]] = {}
     for entry in entries:
         start, _, rate = entry.method.partition(".")
-        scores.setdefault((start, float(rate)), []).append(entry.metrics["validation_macro_recall"])
+        scores.setdefault((start, float(rate)), []).append(
+            entry.metrics.get("validation_macro_recall", -math.inf)
+        )  # it diverged
     wanted = [(start, rate) for start in SEARCHED_STARTS for rate in RATES]
     if lacking := [f"{start}.{rate:g}" for start, rate in wanted if (start, rate) not in scores]:
         raise DataError(f"the search lacks {', '.join(lacking[:3])}; run mtl sweep {SEARCH} first")
     best = {
         start: max(RATES, key=lambda rate: float(np.mean(scores[start, rate]))) for start in SEARCHED_STARTS
     }
+    if lost := [start for start, rate in best.items() if math.isinf(np.mean(scores[start, rate]))]:
+        raise DataError(f"every rate of {lost[0]} diverged; there is nothing to choose from")
     return {name: best[_like(start)] for name, start in STARTS.items()}
 
 

@@ -46,21 +46,29 @@ class Judged:
         Left minus right side, paired by seed; None if too little is recorded.
     kind : str
         Reproduced, opposite, inside the noise, or not recorded yet.
+    diverged : int
+        Runs of the two methods that diverged, and are in no difference.
     """
 
     contrast: Contrast
     difference: Spread | None
     kind: str
+    diverged: int = 0
+
+    @property
+    def lost(self) -> str:
+        """What is to be said of the runs that diverged."""
+        return f"; {self.diverged} run{'s' * (self.diverged > 1)} diverged" if self.diverged else ""
 
     def __str__(self) -> str:
         if self.difference is None:
-            return f"{self.contrast}: {self.kind}"
+            return f"{self.contrast}: {self.kind}{self.lost}"
         d = self.difference
         text = f"{self.contrast}: {d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f}, {d.n} seeds): {self.kind}"
         if self.kind == NOISE and self.contrast.sign != "=":
             bound = d.high if self.contrast.sign == ">" else d.low
             text += f"; beyond {bound:+.2f} excluded"
-        return text
+        return text + self.lost
 
 
 def judge(contrast: Contrast, entries: Sequence[Entry], level: float = LEVEL) -> Judged:
@@ -90,8 +98,9 @@ def judge(contrast: Contrast, entries: Sequence[Entry], level: float = LEVEL) ->
     else:
         right = _values(entries, contrast.other, contrast.other_metric)
         difference = paired(left, right, level) if set(left) & set(right) else None
+    lost = sum(entry.diverged and entry.method in (contrast.method, contrast.other) for entry in entries)
     if difference is None or difference.n < LEAST_SEEDS:
-        return Judged(contrast, None, MISSING)
+        return Judged(contrast, None, MISSING, lost)
     low, high = difference.low, difference.high
     if contrast.sign == "=":
         if -contrast.margin <= low and high <= contrast.margin:
@@ -102,7 +111,7 @@ def judge(contrast: Contrast, entries: Sequence[Entry], level: float = LEVEL) ->
         kind = REPRODUCED if (low > 0) == (contrast.sign == ">") else OPPOSITE
     else:
         kind = NOISE
-    return Judged(contrast, difference, kind)
+    return Judged(contrast, difference, kind, lost)
 
 
 def judge_best(contrast: Contrast, recorded: Mapping[str, Sequence[Entry]], level: float = LEVEL) -> Judged:
@@ -170,8 +179,9 @@ class Verdict:
             failing = [each for each in self.control if each.kind != REPRODUCED]
             return f"{failing[0]}; not ruled out: {self.claim.because}"
         if self.kind == MISSING:
-            lacking = [str(each.contrast) for each in (*self.tests, *self.control) if each.kind == MISSING]
-            return f"{lacking[0]}" + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
+            lacking = [each for each in (*self.tests, *self.control) if each.kind == MISSING]
+            first = f"{lacking[0].contrast}{lacking[0].lost}"
+            return first + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
         shown = [each for each in self.tests if each.kind == self.kind] or list(self.tests)
         # Of several that hold, the one that does so by least.
         worst = min(shown, key=lambda each: abs(each.difference.mean))
