@@ -65,6 +65,7 @@ def runs() -> list[Entry]:
 
 def test_it_is_in_no_mean_and_is_told_below_the_table(runs):
     assert diverged_runs(runs) == {"laf": [1], "tt": [0, 1]}
+    assert not diverged_note([line("alexnet.2", 100, diverged=1.0, validation_nme=100.0)])  # the worst score
     assert diverged_note(runs) == "diverged, and in no mean: laf (seed 1), tt (seeds 0, 1)"
     assert list(values_of(runs, "accuracy")["laf"]) == [0, 2, 3] and "tt" not in values_of(runs, "accuracy")
     rows = {row.method: row for row in table4(runs)}

@@ -38,7 +38,9 @@ def diverged_outcome(accelerator: str, measures: Mapping[str, float] | None = No
 
 
 def diverged_runs(entries: Sequence[Entry]) -> dict[str, list[int]]:
-    """Return the seeds of the runs that diverged, by method.
+    """Return the seeds of the runs of which nothing but their divergence is known, by method.
+
+    A trial of a search that counts with the worst score is none of them.
 
     Examples
     --------
@@ -49,7 +51,7 @@ def diverged_runs(entries: Sequence[Entry]) -> dict[str, list[int]]:
     """
     found = defaultdict(list)
     for entry in entries:
-        if entry.diverged:
+        if set(entry.metrics) == {DIVERGED}:
             found[entry.method].append(entry.seed)
     return {method: sorted(seeds) for method, seeds in found.items()}
 
