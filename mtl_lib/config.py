@@ -140,7 +140,8 @@ class TrainConfig:
     channels_last : bool
         Memory layout of pictures and kernels; faster on CPU and on GPUs with tensor cores.
     compile : bool
-        Let PyTorch compile the networks.  It takes a minute or more before the first step.
+        Let PyTorch compile the networks.  It takes a minute or more before the first step, and on a CPU no step was
+        faster for it (``benchmarks/training_step.py --compile``).
     sync_batch_norm : bool
         With several processes: normalise by the statistics of all their pictures, not of each process's own.
     patience : int
