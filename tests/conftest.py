@@ -12,6 +12,22 @@ from jaxtyping import install_import_hook
 install_import_hook("mtl_lib", "beartype.beartype")
 
 
+@pytest.fixture
+def toyset(monkeypatch):
+    """Lets ``mtl`` know a toy set of expressions, by this name."""
+    from toy_expressions import list_toys
+
+    list_toys(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with twins of 300-W and Menpo, and the toy set."""
+    from toy_expressions import write_paper_sets
+
+    return write_paper_sets(tmp_path_factory.mktemp("paper"))
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """An uninterrupted run of each kind, made when first asked for."""

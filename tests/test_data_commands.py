@@ -5,30 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
-from toy_expressions import list_toys, message, run, write_paper_sets
+from toy_expressions import message, run
 
 from mtl_lib import cli, data_commands
 from mtl_lib.errors import ConfigError, DataError
 from mtl_lib.faces.base import FaceSet
 from mtl_lib.faces.registry import SETS, open_set, reader, twin_writer
 from mtl_lib.faces.sheet import contact_sheet
-
-
-@pytest.fixture
-def toyset(monkeypatch):
-    list_toys(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return write_paper_sets(tmp_path_factory.mktemp("paper"))
 
 
 @pytest.mark.parametrize("name", [name for name, entry in SETS.items() if entry.kind == "landmarks"])

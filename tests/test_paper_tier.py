@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_expressions import list_toys, message, run, write_paper_sets
+from toy_expressions import message, run
 
 from mtl_lib.config import TrainConfig
 from mtl_lib.errors import ConfigError, DataError
@@ -15,16 +15,6 @@ from mtl_lib.faces.registry import SETS, open_set, reader
 from mtl_lib.faces.splits import split_by_person, split_faces
 from mtl_lib.faces.tiers import check_tier, load_tier
 from mtl_lib.tasks import load_sets, split_sets
-
-
-@pytest.fixture
-def toyset(monkeypatch):
-    list_toys(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return write_paper_sets(tmp_path_factory.mktemp("paper"))
 
 
 def test_the_tier_reads_the_named_sets(root, toyset, tmp_path):
