@@ -14,6 +14,7 @@ from mtl_lib.experiments.divergence import diverged_note, diverged_runs
 from mtl_lib.experiments.forecast import expected_seconds
 from mtl_lib.experiments.recorded import values_of
 from mtl_lib.experiments.search import SEARCH_SEEDS, TRIALS, choose, trials
+from mtl_lib.experiments.table7 import RATES, SEARCHED_STARTS, chosen_rates
 from mtl_lib.experiments.tables import contrast, table4
 from mtl_lib.experiments.verdicts import MISSING, judge
 from mtl_lib.ledger import Entry, read, record
@@ -120,3 +121,20 @@ def test_a_trial_that_diverged_loses_and_if_all_did_nothing_is_chosen():
     assert choose("laf", "cpu", searched([None, *scores[1:]])) == settings[1]
     with pytest.raises(DataError, match="every trial of 'laf' at budget cpu diverged"):
         choose("laf", "cpu", searched([None] * len(settings)))
+
+
+def test_a_rate_of_fine_tuning_that_diverged_loses_too():
+    def searched(lost):
+        return [
+            line(f"{start}.{rate:g}", 100, **(
+                {"diverged": 1.0} if (start, rate) in lost else {"validation_macro_recall": 10.0 - i}
+            ))
+            for start in SEARCHED_STARTS
+            for i, rate in enumerate(RATES)
+        ]  # fmt: skip
+
+    first = SEARCHED_STARTS[0]
+    assert chosen_rates(searched({}))[first] == RATES[0]
+    assert chosen_rates(searched({(first, RATES[0])}))[first] == RATES[1]
+    with pytest.raises(DataError, match=f"every rate of {first} diverged"):
+        chosen_rates(searched({(first, rate) for rate in RATES}))
